@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
+noinst_LIBRARIES += libcore.a
+libcore_a_SOURCES = core/engine.h core/format.h core/graph.h
+libcore_a_SOURCES += core/format.c core/graph.c core/graph_check.c core/step.h

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One step as the graph sees it: rows of tokens with their places in the KV pool. The engine fills
+ * it, reference/ or exec.c (the device) runs it. */
+#pragma once
+
+#include <stdint.h>
+
+struct step_rows {
+	uint32_t n_rows;           /* tokens in this step, all sequences together */
+	const uint32_t *token;     /* [n_rows] */
+	const uint32_t *pos;       /* [n_rows] position of the token in its sequence */
+	const uint32_t *slot;      /* [n_rows] where its K and V go: page * KV_PAGE_TOK + offset */
+	const uint32_t *table;     /* [n_rows] which page table is its sequence's */
+	const uint32_t *tables;    /* [n_tables][table_stride] page numbers; position p of a sequence is in
+	                            * slot tables[t][p / KV_PAGE_TOK] * KV_PAGE_TOK + p % KV_PAGE_TOK */
+	uint32_t n_tables, table_stride;
+	uint32_t n_out;            /* rows that want logits */
+	const uint32_t *out_row;   /* [n_out] indices of rows */
+	const float *rope;         /* [n_rows][rope dims/2][2]: cos and sin of each row's angles */
+	float *logits;             /* [n_out][n_vocab], host memory, filled by the run */
+};

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The door from the API to the scheduler: submit, cancel, statistics. Each model has one scheduler,
+ * which has one engine thread; requests come from any thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "core/engine.h"
+
+struct scheduler;
+struct tokenizer;
+
+#define REQUEST_STOP_MAX 16
+#define REQUEST_CLIENT_MAX 64
+
+enum finish { FINISH_STOP, FINISH_LENGTH, FINISH_CANCELLED, FINISH_ERROR };
+
+/* A token of the answer (or of the prompt, for echo with logprobs), as the sink gets it. */
+struct token_event {
+	uint32_t choice;
+	uint32_t token;
+	const char *text; /* what this event adds to the answer: whole UTF-8 characters, may be empty
+	                   * while a character or a possible stop string is incomplete. Borrowed. */
+	size_t text_len;
+	bool has_prob;
+	const struct position_out *prob; /* when has_prob; borrowed */
+	bool is_prompt;  /* a prompt token: only with want_prompt_logprobs; comes before all others */
+	bool no_logprob; /* the first prompt token, which has none */
+};
+
+struct finish_event {
+	uint32_t choice;
+	enum finish reason;
+	const char *text;  /* text held back until now that belongs to the answer. Borrowed. */
+	size_t text_len;
+	uint32_t completion_tok;
+	uint32_t cached_tok; /* prompt tokens that came from the prefix cache */
+	const struct err *error; /* FINISH_ERROR: -EDOM numeric, -ETIMEDOUT, -EIO device, ... */
+};
+
+/* Called on the scheduler's engine thread, in order, and must not block or call the scheduler except
+ * sched_pause/sched_cancel. After `done` for the last choice (or `done` with FINISH_CANCELLED or
+ * FINISH_ERROR and choice UINT32_MAX, which ends all) nothing more comes and the sink's memory may go. */
+struct sink_ops {
+	void (*token)(void *ud, const struct token_event *ev);
+	void (*done)(void *ud, const struct finish_event *ev);
+};
+
+/* What a request wants; all memory is copied or taken before sched_submit returns. */
+struct request {
+	const uint32_t *tokens; /* the prompt; at least 1 */
+	uint32_t n_tok;
+	uint32_t n_choices;     /* n: 1..128 */
+	uint32_t max_tok;       /* tokens to make; 0 only with want_prompt_logprobs or echo */
+	struct sampling sampling; /* choice i draws with seed + i */
+	const char *const *stop; /* stop strings, not empty; the answer ends before the first found */
+	const size_t *stop_len;
+	uint32_t n_stop;
+	bool want_prompt_logprobs;
+	int64_t deadline_ns;    /* clock_ns() beyond which it ends with -ETIMEDOUT; 0: none */
+	char client[REQUEST_CLIENT_MAX]; /* who asks, for fairness and quotas: key id or peer address */
+};
+
+struct sched_options {
+	uint32_t queue_requests;  /* waiting requests at most; beyond: -EAGAIN */
+	uint32_t queue_tok;       /* waiting prompt tokens at most; beyond: -EAGAIN */
+	uint32_t client_requests; /* requests of one client, running and waiting; beyond: -EDQUOT; 0: none */
+	uint32_t prefill_tok;     /* prefill tokens a step at most while others decode */
+};
+
+struct sched_stats {
+	uint32_t running, waiting;           /* sequences and requests now */
+	uint32_t waiting_tok;
+	uint64_t prompt_tok, cached_tok, generated_tok; /* since start */
+	uint64_t requests, finished_stop, finished_length, finished_error;
+	uint64_t cancelled_queue, cancelled_prefill, cancelled_decode;
+	uint64_t rejected_queue, rejected_quota, preemptions, steps;
+	double queue_s, prefill_s, decode_s; /* sums */
+	uint64_t hist_ttft[24], hist_itl[24];  /* counts by the bounds in sched_bounds_s */
+	double ttft_sum_s, itl_sum_s;
+	uint64_t ttft_n, itl_n;
+	struct engine_stats engine;
+};
+extern const double sched_bounds_s[24]; /* upper bounds of the histograms; the last is infinite */
+
+/* Starts the engine thread. Takes the engine (closed by sched_free); borrows the tokenizer. */
+int sched_new(struct engine *e, const struct tokenizer *t, const struct sched_options *o,
+              struct scheduler **ret, struct err *reterr);
+/* Cancels what is left, joins the thread, closes the engine. NULL is fine. */
+void sched_free(struct scheduler *s);
+
+/* Queues a request and gives its id. Any thread. 0; -EAGAIN (queue full) with seconds after which to
+ * try again in *ret_retry_s; -EDQUOT (client's quota), likewise; -ESHUTDOWN while draining;
+ * -E2BIG when it could never fit the context or the pool. The sink is called only after 0. */
+int sched_submit(struct scheduler *s, const struct request *r, const struct sink_ops *sink, void *ud,
+                 uint64_t *ret_id, uint32_t *ret_retry_s, struct err *reterr);
+
+/* Ends a request within one step, in the queue, in prefill or in decode; `done` tells when it is
+ * over (FINISH_CANCELLED). Unknown and ended ids are fine. Any thread, never blocks. */
+void sched_cancel(struct scheduler *s, uint64_t id);
+
+/* Stops and restarts a request's decoding while its reader is behind; others go on. Any thread. */
+void sched_pause(struct scheduler *s, uint64_t id, bool paused);
+
+/* Refuses new requests from now on; waits until all are done or `timeout_ns` has passed, then
+ * cancels the rest. Returns true when all finished by themselves. Any thread but the engine's. */
+bool sched_drain(struct scheduler *s, int64_t timeout_ns);
+
+void sched_get_stats(struct scheduler *s, struct sched_stats *ret);
+
+/* Proof of life for the watchdog: true when the engine thread is idle with an empty queue, or has
+ * finished a step since the last call. Any thread. */
+bool sched_alive(struct scheduler *s);
+
+/* False once the device is lost: every request then ends with an error and /health is 503. */
+bool sched_healthy(struct scheduler *s);
