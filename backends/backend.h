@@ -131,6 +131,12 @@ struct be_ops {
 /* All backends of this build, NULL-terminated, in order of preference. (backends/backends.c) */
 extern const struct be_ops *const be_all[];
 
+/* Sets what OpenCL drivers read from the environment and is not set there already: PoCL's folder for
+ * compiled kernels (below `cache_dir`, where that is not NULL), worker threads as many as this
+ * process may use, and one fixed CPU a worker. For a main, before it starts a thread and before the
+ * first call of a backend. */
+void be_environment(const char *cache_dir);
+
 /* Finds the backend and the device that a name like "opencl:1", "opencl", "null" or "auto" means.
  * "auto": the first usable GPU, else the first usable CPU device of OpenCL; never "null".
  * 0, or -ENODEV with the reason; for "auto" with nothing usable, the reasons of all. */

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What this process may have of the host's memory and cores, for devices that run on the host. */
+#pragma once
+
+#include <stddef.h>
+
+/* Memory that this process can have at all: the RAM, or the smallest limit of the control groups
+ * (version 1 or 2) around it. `root` is put before /proc and /sys ("" for the real ones). 0 when
+ * nothing could be read. Any thread. */
+size_t host_memory_bytes(const char *root);
+
+/* Memory that can be had now without swapping: MemAvailable, or what the tightest control group
+ * leaves (its page cache counts as free). 0 when nothing could be read. Any thread. */
+size_t host_free_bytes(const char *root);
+
+/* CPUs that this process may run on, at least 1. Any thread. */
+unsigned host_cpus(void);
