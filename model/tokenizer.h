@@ -21,9 +21,12 @@ void tokenizer_free(struct tokenizer *t); /* NULL is fine */
 uint32_t tokenizer_n_vocab(const struct tokenizer *t);
 uint32_t tokenizer_bos(const struct tokenizer *t); /* UINT32_MAX: none */
 uint32_t tokenizer_eos(const struct tokenizer *t);
-bool tokenizer_add_bos(const struct tokenizer *t); /* tokenizer.ggml.add_bos_token */
+/* tokenizer.ggml.add_bos_token; where the key is missing, what the pre-tokenizer's family does. */
+bool tokenizer_add_bos(const struct tokenizer *t);
+bool tokenizer_add_eos(const struct tokenizer *t); /* tokenizer.ggml.add_eos_token */
 bool tokenizer_is_control(const struct tokenizer *t, uint32_t id);
-/* Every token that ends generation: eos, eot, and known names such as <|im_end|> and <|eot_id|>. */
+/* Every token that ends generation: eos, eot, eom, and control tokens with known names such as
+ * <|im_end|> and <|eot_id|>. In order of id. */
 const uint32_t *tokenizer_eog(const struct tokenizer *t, uint32_t *ret_n);
 bool tokenizer_is_eog(const struct tokenizer *t, uint32_t id);
 
@@ -35,13 +38,27 @@ struct token_list {
 
 /* Appends the ids of `text`. With `parse_special` the spellings of control tokens become those
  * tokens (chat templates' own text); without it they are text like any other (users' text).
- * No BOS is added. Time is linear in the text but for a small factor; -E2BIG beyond `max_tok` ids,
- * -EILSEQ when the text is not valid UTF-8, -ENOMEM. */
+ * Spellings of user-defined tokens become those tokens in any case. No BOS is added, nothing is
+ * normalized. Bytes for which the vocabulary has no token (some control characters in a few models)
+ * give none, as with the models' own tokenizers.
+ * Time is linear in the text but for a small factor. -E2BIG when `out` would have more than
+ * `max_tok` ids, -EILSEQ when the text is not valid UTF-8, -ENOMEM; then `out` has the ids it had
+ * before. */
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, bool parse_special,
-                     size_t max_tok, struct token_list *out, struct err *reterr);
+		     size_t max_tok, struct token_list *out, struct err *reterr);
 
-/* The bytes of one token (may be part of a character): appended to `out`. Control tokens give
- * nothing unless `special`. -ERANGE for ids outside the vocabulary. */
+struct template_segment;
+/* The same for the output of a chat template: control tokens are found only where all of their
+ * spelling lies outside the segments `from_user`; text in no segment counts as users' text. The
+ * words may reach from one segment into the next, as they do in the models' own tokenizers:
+ * encoding each segment by itself can give other ids. -EINVAL when the segments are out of order or
+ * out of bounds. */
+int tokenizer_encode_segments(const struct tokenizer *t, const char *text, size_t len,
+			      const struct template_segment *segments, size_t n_segments,
+			      size_t max_tok, struct token_list *out, struct err *reterr);
+
+/* The bytes of one token (may be part of a character): appended to `out`. Control and unused tokens
+ * give nothing unless `special`. -ERANGE for ids outside the vocabulary, -ENOMEM. */
 int tokenizer_bytes(const struct tokenizer *t, uint32_t id, bool special, struct strbuf *out);
 
 /* The incremental detokenizer: collects tokens' bytes and lets out whole UTF-8 characters only;
@@ -50,11 +67,12 @@ struct detokenizer {
 	char held[4];
 	uint32_t n_held;
 };
-/* Appends what token `id` makes complete. */
+/* Appends what token `id` makes complete; control tokens give nothing. -ERANGE, -ENOMEM. */
 int detok_push(const struct tokenizer *t, struct detokenizer *d, uint32_t id, struct strbuf *out);
 /* Appends what is held at the end of an answer (an incomplete character as U+FFFD). */
 void detok_flush(struct detokenizer *d, struct strbuf *out);
 
-/* How a token is spelled in JSON keys and log-probabilities: its text, or "bytes:\xNN\xNN" when it is
- * not whole UTF-8, so that different tokens have different spellings. Control tokens by name. */
+/* How a token is spelled in JSON keys and log-probabilities: its text; "bytes:\xNN\xNN" when it is
+ * not whole UTF-8 (or begins like these spellings); "token:ID" when another token has the same
+ * text. So different tokens have different spellings. Control tokens by name. */
 int tokenizer_spell(const struct tokenizer *t, uint32_t id, struct strbuf *out);
