@@ -1,1 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
+# Tests that are scripts. They run in the build folder, with srcdir in the environment.
+dist_check_SCRIPTS += tests/layers.sh tests/systemd.sh
+EXTRA_DIST += tests/lsan.supp
+# Device drivers keep memory for the life of the process; what is suppressed is only theirs.
+AM_TESTS_ENVIRONMENT = \
+  LSAN_OPTIONS="suppressions=$(abs_srcdir)/tests/lsan.supp:print_suppressions=0"; export LSAN_OPTIONS; \
+  ASAN_OPTIONS="protect_shadow_gap=0:detect_stack_use_after_return=1$${ASAN_OPTIONS:+:$$ASAN_OPTIONS}"; export ASAN_OPTIONS; \
+  UBSAN_OPTIONS="print_stacktrace=1"; export UBSAN_OPTIONS;
