@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The door from core to a device. A backend knows no operation: it allocates, copies, builds
  * programs, launches kernels and waits. Facts about a device are in `struct be_info`; core decides
- * from them. Thread rule: probe may be called by any thread, one at a time; everything about an open
- * device is called by the one thread that owns it (the engine thread). Nothing here prints or exits. */
+ * from them. Thread rule: probe may be called by any thread, one at a time; everything about an
+ * open device is called by the one thread that owns it (the engine thread). Nothing here prints or
+ * exits. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,7 +13,7 @@
 #include "base/err.h"
 
 #define BE_ABI 1
-#define BE_ARG_MAX 48       /* arguments a launch */
+#define BE_ARG_MAX 48         /* arguments a launch */
 #define BE_ARG_BYTES_MAX 1024 /* bytes of arguments a launch */
 
 enum be_type { BE_CPU, BE_GPU, BE_OTHER };
@@ -26,24 +27,25 @@ enum be_texel { BE_TEXEL_FLOAT4, BE_TEXEL_INT4 };
 
 /* Facts about a device. */
 struct be_info {
-	char backend[16];   /* "opencl", "null", ... */
-	unsigned index;     /* N of "opencl:N" */
-	char name[128], vendor[96], driver[192]; /* driver: platform and version, part of cache keys */
-	char why_not[200];  /* empty: usable; else why this device can't be used */
+	char backend[16]; /* "opencl", "null", ... */
+	unsigned index;   /* N of "opencl:N" */
+	char name[128], vendor[96],
+		driver[192]; /* driver: platform and version, part of cache keys */
+	char why_not[200];   /* empty: usable; else why this device can't be used */
 	enum be_type type;
 	enum be_dialect dialect;
 	enum be_dot dot;
 	unsigned compute_units, group_max;
 	size_t local_bytes, memory_bytes, free_bytes; /* free_bytes: 0 where it is not known */
-	size_t buffer_max_bytes;  /* the largest single buffer */
-	size_t align_bytes;       /* offsets inside a buffer are multiples of this */
-	bool host_memory;         /* the device's memory is the host's own */
+	size_t buffer_max_bytes;                      /* the largest single buffer */
+	size_t align_bytes; /* offsets inside a buffer are multiples of this */
+	bool host_memory;   /* the device's memory is the host's own */
 	bool images, fp16;
 	size_t image_w_max, image_h_max; /* texels of a 2D image */
 };
 
 struct be_dev;
-struct be_mem;  /* a buffer or a 2D image */
+struct be_mem; /* a buffer or a 2D image */
 struct be_prog;
 
 /* A program to build: either from text, or from a binary that `binary` gave earlier. */
@@ -61,16 +63,16 @@ enum be_arg_type { BE_ARG_BUFFER, BE_ARG_IMAGE, BE_ARG_VALUE };
  * value (1 to 8 bytes) one. */
 struct be_arg {
 	enum be_arg_type type;
-	uint32_t bytes;       /* of a value */
-	struct be_mem *mem;   /* of a buffer or image */
-	uint64_t offset;      /* of a buffer, in bytes; of a value, its bytes, first byte lowest */
+	uint32_t bytes;     /* of a value */
+	struct be_mem *mem; /* of a buffer or image */
+	uint64_t offset;    /* of a buffer, in bytes; of a value, its bytes, first byte lowest */
 };
 
 struct be_launch {
 	struct be_prog *prog;
-	const char *entry;      /* name of the kernel */
-	uint32_t grid[2];       /* work-groups in x and y, each at least 1 */
-	uint32_t group;         /* work-items a group, in x */
+	const char *entry; /* name of the kernel */
+	uint32_t grid[2];  /* work-groups in x and y, each at least 1 */
+	uint32_t group;    /* work-items a group, in x */
 	uint32_t n_args;
 	const struct be_arg *args;
 };
@@ -85,7 +87,8 @@ struct be_ops {
 	const char *name;
 	unsigned abi; /* BE_ABI */
 
-	/* Lists devices, unusable ones too (why_not); writes at most `cap`, returns the count or -errno. */
+	/* Lists devices, unusable ones too (why_not); writes at most `cap`, returns the count or
+	 * -errno. */
 	int (*probe)(struct be_info *ret, size_t cap);
 	/* Opens the device that an info names; 0 or -errno. */
 	int (*open)(const struct be_info *info, struct be_dev **ret, struct err *reterr);
@@ -94,34 +97,36 @@ struct be_ops {
 
 	/* A buffer of `bytes` (contents undefined). -ENOMEM with numbers when it can't be had. */
 	int (*buffer)(struct be_dev *dev, size_t bytes, enum be_mem_kind kind, struct be_mem **ret,
-	              struct err *reterr);
+		      struct err *reterr);
 	/* (optional: where info.images) A 2D image of w x h texels, 16 bytes each. */
-	int (*image)(struct be_dev *dev, size_t w, size_t h, enum be_texel texel, enum be_mem_kind kind,
-	             struct be_mem **ret, struct err *reterr);
+	int (*image)(struct be_dev *dev, size_t w, size_t h, enum be_texel texel,
+		     enum be_mem_kind kind, struct be_mem **ret, struct err *reterr);
 	/* Frees a buffer or image once the queue has passed it; NULL is fine. */
 	void (*mem_free)(struct be_dev *dev, struct be_mem *mem);
 
-	/* Queues a copy to or from a buffer, in order with launches. `src` and `dst` are borrowed until a
-	 * later `mark` has been waited for. */
-	int (*write)(struct be_dev *dev, struct be_mem *dst, size_t offset, const void *src, size_t bytes,
-	             struct err *reterr);
+	/* Queues a copy to or from a buffer, in order with launches. `src` and `dst` are borrowed
+	 * until a later `mark` has been waited for. */
+	int (*write)(struct be_dev *dev, struct be_mem *dst, size_t offset, const void *src,
+		     size_t bytes, struct err *reterr);
 	int (*read)(struct be_dev *dev, struct be_mem *src, size_t offset, void *dst, size_t bytes,
-	            struct err *reterr);
+		    struct err *reterr);
 
-	/* Builds a program; the compiler's log is in the error (its first lines). A stale or foreign
-	 * binary is -ESTALE: build from text then. */
+	/* Builds a program; the compiler's log is in the error (its first lines). A stale or
+	 * foreign binary is -ESTALE: build from text then. */
 	int (*build)(struct be_dev *dev, const struct be_source *src, struct be_prog **ret,
-	             struct err *reterr);
-	/* The program as a binary for the next start: malloc'd, the caller's. -ENOTSUP where there is none. */
+		     struct err *reterr);
+	/* The program as a binary for the next start: malloc'd, the caller's. -ENOTSUP where there
+	 * is none. */
 	int (*binary)(struct be_dev *dev, struct be_prog *prog, void **ret, size_t *ret_bytes);
 	void (*prog_free)(struct be_dev *dev, struct be_prog *prog); /* NULL is fine */
 
-	/* Queues one kernel; everything is queued in order. Arguments are copied before it returns. */
+	/* Queues one kernel; everything is queued in order. Arguments are copied before it returns.
+	 */
 	int (*launch)(struct be_dev *dev, const struct be_launch *l, struct err *reterr);
 
-	/* `mark` gives a name to the point that the queue has reached and starts what is queued; `wait`
-	 * blocks (without polling) until the device has passed it and tells of any failure since. Marks are
-	 * small increasing numbers, waited for in any order. */
+	/* `mark` gives a name to the point that the queue has reached and starts what is queued;
+	 * `wait` blocks (without polling) until the device has passed it and tells of any failure
+	 * since. Marks are small increasing numbers, waited for in any order. */
 	int (*mark)(struct be_dev *dev, uint64_t *ret_mark, struct err *reterr);
 	int (*wait)(struct be_dev *dev, uint64_t mark, struct err *reterr);
 
@@ -131,8 +136,8 @@ struct be_ops {
 /* All backends of this build, NULL-terminated, in order of preference. (backends/backends.c) */
 extern const struct be_ops *const be_all[];
 
-/* Sets what OpenCL drivers read from the environment and is not set there already: PoCL's folder for
- * compiled kernels (below `cache_dir`, where that is not NULL), worker threads as many as this
+/* Sets what OpenCL drivers read from the environment and is not set there already: PoCL's folder
+ * for compiled kernels (below `cache_dir`, where that is not NULL), worker threads as many as this
  * process may use, and one fixed CPU a worker. For a main, before it starts a thread and before the
  * first call of a backend. */
 void be_environment(const char *cache_dir);
@@ -141,4 +146,4 @@ void be_environment(const char *cache_dir);
  * "auto": the first usable GPU, else the first usable CPU device of OpenCL; never "null".
  * 0, or -ENODEV with the reason; for "auto" with nothing usable, the reasons of all. */
 int be_find(const char *name, const struct be_ops **ret_ops, struct be_info *ret_info,
-            struct err *reterr);
+	    struct err *reterr);

@@ -49,6 +49,17 @@ static void pocl_threads(void)
 	setenv("POCL_AFFINITY", "1", 0);
 }
 
+/* mkdir -p: what fails here shows when the folder is used. */
+static void make_folders(char *path)
+{
+	for (char *s = path + 1; (s = strchr(s, '/')); s++) {
+		*s = '\0';
+		mkdir(path, 0755);
+		*s = '/';
+	}
+	mkdir(path, 0755);
+}
+
 void be_environment(const char *cache_dir)
 {
 	char path[PATH_BYTES];
@@ -58,8 +69,7 @@ void be_environment(const char *cache_dir)
 	    (size_t)snprintf(path, sizeof(path), "%s/pocl", cache_dir) >= sizeof(path))
 		return;
 	/* A folder that can't be used is left to PoCL's own choice. */
-	mkdir(cache_dir, 0755);
-	mkdir(path, 0755);
+	make_folders(path);
 	if (access(path, R_OK | W_OK | X_OK) == 0)
 		setenv("POCL_CACHE_DIR", path, 0);
 }

@@ -11,6 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#endif
 
 #include "base/checked.h"
 
@@ -177,3 +180,33 @@ unsigned host_cpus(void)
 	n = CPU_COUNT(&set);
 	return n > 0 ? (unsigned)n : 1;
 }
+
+#define STATE_YMM 0x06u /* XCR0: SSE and AVX registers are saved by the system */
+#define STATE_ZMM 0xe6u /* and mask and upper ZMM registers */
+
+#if defined(__x86_64__) || defined(__i386__)
+enum be_dot host_dot(void)
+{
+	unsigned a, b, c, d, low, high, a1, unused;
+
+	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
+		return BE_DOT_PORTABLE;
+	__asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+	if (!__get_cpuid_count(7, 0, &a, &b, &c, &d))
+		return BE_DOT_PORTABLE;
+	/* AVX512F, AVX512BW, AVX512_VNNI */
+	if ((low & STATE_ZMM) == STATE_ZMM && (b & (1u << 16)) && (b & (1u << 30)) &&
+	    (c & (1u << 11)))
+		return BE_DOT_AVX512_VNNI;
+	/* AVX2, AVX_VNNI */
+	if ((low & STATE_YMM) == STATE_YMM && (b & (1u << 5)) && a >= 1 &&
+	    __get_cpuid_count(7, 1, &a1, &unused, &unused, &unused) && (a1 & (1u << 4)))
+		return BE_DOT_AVX_VNNI;
+	return BE_DOT_PORTABLE;
+}
+#else
+enum be_dot host_dot(void)
+{
+	return BE_DOT_PORTABLE;
+}
+#endif

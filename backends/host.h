@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What this process may have of the host's memory and cores, for devices that run on the host. */
+/* What this process may have of the host: memory, cores, instructions, for devices that run on the
+ * host. */
 #pragma once
 
 #include <stddef.h>
+
+#include "backends/backend.h"
 
 /* Memory that this process can have at all: the RAM, or the smallest limit of the control groups
  * (version 1 or 2) around it. `root` is put before /proc and /sys ("" for the real ones). 0 when
@@ -15,3 +18,6 @@ size_t host_free_bytes(const char *root);
 
 /* CPUs that this process may run on, at least 1. Any thread. */
 unsigned host_cpus(void);
+
+/* The best dot product of four bytes that this CPU has and the system lets programs use. */
+enum be_dot host_dot(void);

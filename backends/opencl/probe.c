@@ -7,9 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(__x86_64__) || defined(__i386__)
-#include <cpuid.h>
-#endif
 
 #include "backends/host.h"
 #include "base/checked.h"
@@ -23,36 +20,6 @@
 #define DEVICE_INTEGER_DOT_PRODUCT_CAPABILITIES 0x1073
 #define INTEGER_DOT_PRODUCT_INPUT_4X8BIT_PACKED 1u
 #define DEVICE_GLOBAL_FREE_MEMORY_AMD 0x4039
-
-#define STATE_YMM 0x06u /* XCR0: SSE and AVX registers are saved by the system */
-#define STATE_ZMM 0xe6u /* and mask and upper ZMM registers */
-
-#if defined(__x86_64__) || defined(__i386__)
-static enum be_dot cpu_dot(void)
-{
-	unsigned a, b, c, d, low, high, a1, unused;
-
-	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
-		return BE_DOT_PORTABLE;
-	__asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-	if (!__get_cpuid_count(7, 0, &a, &b, &c, &d))
-		return BE_DOT_PORTABLE;
-	/* AVX512F, AVX512BW, AVX512_VNNI */
-	if ((low & STATE_ZMM) == STATE_ZMM && (b & (1u << 16)) && (b & (1u << 30)) &&
-	    (c & (1u << 11)))
-		return BE_DOT_AVX512_VNNI;
-	/* AVX2, AVX_VNNI */
-	if ((low & STATE_YMM) == STATE_YMM && (b & (1u << 5)) && a >= 1 &&
-	    __get_cpuid_count(7, 1, &a1, &unused, &unused, &unused) && (a1 & (1u << 4)))
-		return BE_DOT_AVX_VNNI;
-	return BE_DOT_PORTABLE;
-}
-#else
-static enum be_dot cpu_dot(void)
-{
-	return BE_DOT_PORTABLE;
-}
-#endif
 
 static void get_text(cl_device_id id, cl_device_info what, char *ret, size_t cap)
 {
@@ -215,7 +182,7 @@ static void get_type(cl_device_id id, struct be_info *ret)
 
 static void get_dot(cl_device_id id, const char *extensions, struct be_info *ret)
 {
-	ret->dot = ret->type == BE_CPU ? cpu_dot() : BE_DOT_PORTABLE;
+	ret->dot = ret->type == BE_CPU ? host_dot() : BE_DOT_PORTABLE;
 	if (ret->dot == BE_DOT_PORTABLE && extensions &&
 	    has_word(extensions, "cl_khr_integer_dot_product") &&
 	    (get_ulong(id, DEVICE_INTEGER_DOT_PRODUCT_CAPABILITIES) &

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Programs of the OpenCL backend: from text, from a binary, and back to a binary. A binary goes
- * out in an envelope with its length and hash, so that a damaged file is found here and never
- * reaches a driver, which may not survive it. */
+/* Programs of the OpenCL backend: from text, from a sealed binary, and back to one. */
 #include "backends/opencl/opencl.h"
 
 #include <errno.h>
@@ -9,28 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/checked.h"
-#include "base/map.h"
+#include "backends/seal.h"
 
 #define LOG_LINES 15
 #define LOG_BYTES_MAX (UINT64_C(16) << 20)
 #define BINARY_BYTES_MAX (UINT64_C(1) << 30)
-#define BINARY_SEED 0x64726966
-
-static const char binary_magic[8] = {'D', 'R', 'F', 'T', 'C', 'L', '0', '1'};
-
-struct binary_head {
-	char magic[8];
-	uint64_t bytes;       /* of what follows */
-	uint64_t hash;        /* of what follows */
-	uint64_t device_hash; /* of the device's name and driver */
-};
-
-static uint64_t device_hash(const struct be_info *info)
-{
-	return hash_bytes(info->driver, strlen(info->driver),
-			  hash_bytes(info->name, strlen(info->name), BINARY_SEED));
-}
 
 /* Where the line with the first error begins: warnings before it only take its room. */
 static const char *first_error(const char *log)
@@ -121,22 +102,14 @@ static int program_from_text(struct be_dev *dev, const struct be_source *src, cl
 static int program_from_binary(struct be_dev *dev, const struct be_source *src, cl_program *ret,
 			       struct err *reterr)
 {
-	struct binary_head head;
-	const unsigned char *data = (const unsigned char *)src->binary + sizeof(head);
-	size_t bytes;
+	const unsigned char *data = (const unsigned char *)src->binary + SEAL_BYTES;
+	size_t bytes = src->binary_bytes - SEAL_BYTES;
 	cl_int r = CL_SUCCESS, status = CL_SUCCESS;
 	cl_program p;
+	int code = seal_check(src->binary, src->binary_bytes, &dev->info, src->name, reterr);
 
-	if (src->binary_bytes < sizeof(head))
-		return err_set(reterr, -ESTALE, "program '%s': the binary is too short", src->name);
-	memcpy(&head, src->binary, sizeof(head));
-	bytes = src->binary_bytes - sizeof(head);
-	if (memcmp(head.magic, binary_magic, sizeof(binary_magic)) != 0 || head.bytes != bytes ||
-	    head.hash != hash_bytes(data, bytes, BINARY_SEED))
-		return err_set(reterr, -ESTALE, "program '%s': the binary is damaged", src->name);
-	if (head.device_hash != device_hash(&dev->info))
-		return err_set(reterr, -ESTALE, "program '%s': the binary is for another device",
-			       src->name);
+	if (code)
+		return code;
 	p = clCreateProgramWithBinary(dev->context, 1, &dev->id, &bytes, &data, &status, &r);
 	if (!p || r != CL_SUCCESS || status != CL_SUCCESS) {
 		if (p)
@@ -195,7 +168,6 @@ int ocl_build(struct be_dev *dev, const struct be_source *src, struct be_prog **
 
 int ocl_binary(struct be_dev *dev, struct be_prog *prog, void **ret, size_t *ret_bytes)
 {
-	struct binary_head head = {.device_hash = device_hash(&dev->info)};
 	size_t bytes = 0;
 	unsigned char *out, *data;
 
@@ -205,21 +177,18 @@ int ocl_binary(struct be_dev *dev, struct be_prog *prog, void **ret, size_t *ret
 		return -ENOTSUP;
 	if (bytes > BINARY_BYTES_MAX)
 		return -EOVERFLOW;
-	out = malloc(sizeof(head) + bytes);
+	out = malloc(SEAL_BYTES + bytes);
 	if (!out)
 		return -ENOMEM;
-	data = out + sizeof(head);
+	data = out + SEAL_BYTES;
 	if (clGetProgramInfo(prog->program, CL_PROGRAM_BINARIES, sizeof(data), &data, NULL) !=
 	    CL_SUCCESS) {
 		free(out);
 		return -ENOTSUP;
 	}
-	memcpy(head.magic, binary_magic, sizeof(head.magic));
-	head.bytes = bytes;
-	head.hash = hash_bytes(data, bytes, BINARY_SEED);
-	memcpy(out, &head, sizeof(head));
+	seal_write(out, bytes, &dev->info);
 	*ret = out;
-	*ret_bytes = sizeof(head) + bytes;
+	*ret_bytes = SEAL_BYTES + bytes;
 	return 0;
 }
 

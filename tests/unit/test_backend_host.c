@@ -37,7 +37,7 @@ static void teardown(void)
 }
 
 /* Writes a file below the root, making its folders. */
-static void put(const char *path, const char *fmt, ...)
+static void __attribute__((format(printf, 2, 3))) put(const char *path, const char *fmt, ...)
 {
 	char full[512];
 	va_list ap;
