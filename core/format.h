@@ -15,6 +15,7 @@ enum format {
 	FORMAT_Q4_0 = 2,
 	FORMAT_Q4_1 = 3,
 	FORMAT_Q8_0 = 8,
+	FORMAT_I8 = 24, /* quantized activations only: never a weight's, not in the table */
 	FORMAT_BF16 = 30,
 };
 

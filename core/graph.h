@@ -65,14 +65,16 @@ enum op_kind {
 	OP_GATHER,
 
 	/* Made by fuse.c and layout only, never by a model; reference does not know them. */
-	/* out[1] = in[0] + in[1] (the residual, may be TENSOR_NONE as out), out[0] = RMSNorm of it */
+	/* out[1] = in[0] + in[1] (the residual, may be TENSOR_NONE as out), out[0] = RMSNorm of it.
+	 * This, OP_RMSNORM and OP_QUANTIZE can write int8 instead: out[2] the integers, out[3] scale and
+	 * sum of each block of 32; products then read them as in[3] and in[4], in[0] TENSOR_NONE. */
 	OP_ADD_RMSNORM,
 	/* One product with w[0..2] = Q, K, V, RoPE on Q and K, K and V to the pool.
 	 * in: x, K tensor, V tensor; out: q */
 	OP_QKV_ROPE_KV,
 	/* out[0] = silu(x w[0]) * (x w[1]); w: gate, up */
 	OP_GATE_UP,
-	/* out[0] = int8 of in[0] by blocks of 32, with scale and sum beside it (a second tensor, out[1]) */
+	/* out[2], out[3] = int8 of in[0] by blocks of 32, and each block's scale and sum */
 	OP_QUANTIZE,
 	OP_KINDS
 };
@@ -82,6 +84,7 @@ struct op {
 	tensor_id in[OP_IN_MAX], out[OP_OUT_MAX], w[3]; /* TENSOR_NONE where unused */
 	uint32_t heads, kv_heads, head_dim;
 	bool neox;
+	bool gather; /* norms, by fuse.c: input rows are those that want logits (a fused OP_GATHER) */
 	float eps, scale;
 };
 

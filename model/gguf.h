@@ -27,7 +27,7 @@ struct gguf_kv {
 	struct gguf_str key;
 	enum gguf_type type, elem; /* elem: of an array */
 	uint64_t count;            /* elements of an array, else 1 */
-	const uint8_t *data;       /* the value, or the first element */
+	const uint8_t *data;       /* the value (strings: their length first), or the first element */
 	uint64_t offset;           /* in the file, for messages */
 };
 
@@ -37,7 +37,7 @@ struct gguf_tensor {
 	uint64_t dims[4];  /* dims[0]: elements a row; unused ones are 1 */
 	uint32_t type;     /* a number of core/format.h, known but perhaps not supported */
 	const uint8_t *data; /* NULL for types that this build can't size */
-	uint64_t bytes, offset;
+	uint64_t bytes, offset; /* offset: in the file */
 };
 
 struct gguf {
@@ -54,6 +54,9 @@ struct gguf {
 /* Maps and checks a file. 0 or -errno; messages name file, key or tensor and offset. */
 int gguf_open(struct gguf *g, const char *path, struct err *reterr);
 void gguf_close(struct gguf *g); /* zeroed and half-opened are fine */
+
+/* Bytes of one value of the type; 0 for strings and arrays. */
+size_t gguf_type_bytes(enum gguf_type type);
 
 /* NULL when there is none of that name. */
 const struct gguf_kv *gguf_find(const struct gguf *g, const char *key);

@@ -1,2 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-libmodel_a_SOURCES += model/gguf.h
+libmodel_a_SOURCES += model/gguf.c model/gguf.h model/gguf_get.c
+
+# GGUF files for tests, and a program that writes them for tests that are scripts
+noinst_LIBRARIES += tests/lib/libtinygguf.a
+tests_lib_libtinygguf_a_SOURCES = tests/lib/tinygguf.c tests/lib/tinygguf.h tests/lib/tinymodel.c
+noinst_PROGRAMS += tests/mkmodel
+tests_mkmodel_SOURCES = tests/lib/mkmodel.c
+tests_mkmodel_LDADD = tests/lib/libtinygguf.a libcore.a -lm
+
+EXTRA_DIST += tests/tools/formats.py tests/tools/oracle.py tests/tools/make-oracle-data.sh \
+  tests/data/formats.json tests/data/oracle/default-model.json tests/data/oracle/tiny-bf16.json \
+  tests/data/oracle/tiny-f16.json tests/data/oracle/tiny-f32.json tests/data/oracle/tiny-q4_0.json \
+  tests/data/oracle/tiny-q4_1.json tests/data/oracle/tiny-q8_0.json
+
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_format tests/unit/test_graph tests/unit/test_gguf
+tests_unit_test_format_SOURCES = tests/unit/test_format.c
+tests_unit_test_format_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_format_LDADD = $(UNIT_LIBS)
+tests_unit_test_graph_SOURCES = tests/unit/test_graph.c
+tests_unit_test_graph_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_graph_LDADD = $(UNIT_LIBS)
+tests_unit_test_gguf_SOURCES = tests/unit/test_gguf.c
+tests_unit_test_gguf_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_gguf_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
+endif
