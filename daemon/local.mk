@@ -13,3 +13,21 @@ tests_unit_test_notify_SOURCES = tests/unit/test_notify.c
 tests_unit_test_notify_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_notify_LDADD = $(UNIT_LIBS)
 endif
+
+libdaemon_a_SOURCES += daemon/scheduler.c daemon/sched_batch.c daemon/sched_emit.c daemon/sched_internal.h \
+  daemon/sched_job.c daemon/sched_queue.c daemon/sched_stats.c daemon/sched_thread.c \
+  daemon/stop.c daemon/stop.h
+if HAVE_CHECK
+# The scheduler's tests bring their own engine and tokenizer: link nothing that has the real ones.
+SCHED_RIG = tests/lib/fake_engine.c tests/lib/fake_engine.h tests/lib/sched_rig.c tests/lib/sched_rig.h
+check_PROGRAMS += tests/unit/test_stop tests/unit/test_sched tests/unit/test_sched_load
+tests_unit_test_stop_SOURCES = tests/unit/test_stop.c
+tests_unit_test_stop_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_stop_LDADD = $(UNIT_LIBS)
+tests_unit_test_sched_SOURCES = tests/unit/test_sched.c $(SCHED_RIG)
+tests_unit_test_sched_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_sched_LDADD = libdaemon.a libbase.a $(CHECK_LIBS) -lm
+tests_unit_test_sched_load_SOURCES = tests/unit/test_sched_load.c $(SCHED_RIG)
+tests_unit_test_sched_load_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_sched_load_LDADD = libdaemon.a libbase.a $(CHECK_LIBS) -lm
+endif

@@ -27,7 +27,8 @@ struct token_event {
 	size_t text_len;
 	bool has_prob;
 	const struct position_out *prob; /* when has_prob; borrowed */
-	bool is_prompt;  /* a prompt token: only with want_prompt_logprobs; comes before all others */
+	bool is_prompt;  /* a prompt token: only with want_prompt_logprobs; comes before all others,
+	                  * once for all choices, with choice 0 */
 	bool no_logprob; /* the first prompt token, which has none */
 };
 
@@ -36,14 +37,16 @@ struct finish_event {
 	enum finish reason;
 	const char *text;  /* text held back until now that belongs to the answer. Borrowed. */
 	size_t text_len;
-	uint32_t completion_tok;
+	uint32_t completion_tok; /* tokens told of (the eog token that ended it is none); with choice
+	                          * UINT32_MAX the sum over the choices */
 	uint32_t cached_tok; /* prompt tokens that came from the prefix cache */
 	const struct err *error; /* FINISH_ERROR: -EDOM numeric, -ETIMEDOUT, -EIO device, ... */
 };
 
 /* Called on the scheduler's engine thread, in order, and must not block or call the scheduler except
  * sched_pause/sched_cancel. After `done` for the last choice (or `done` with FINISH_CANCELLED or
- * FINISH_ERROR and choice UINT32_MAX, which ends all) nothing more comes and the sink's memory may go. */
+ * FINISH_ERROR and choice UINT32_MAX, which ends all) nothing more comes and the sink's memory may
+ * go. `done` may be the first that comes, before sched_submit has returned; the id is set by then. */
 struct sink_ops {
 	void (*token)(void *ud, const struct token_event *ev);
 	void (*done)(void *ud, const struct finish_event *ev);
@@ -65,8 +68,10 @@ struct request {
 };
 
 struct sched_options {
-	uint32_t queue_requests;  /* waiting requests at most; beyond: -EAGAIN */
-	uint32_t queue_tok;       /* waiting prompt tokens at most; beyond: -EAGAIN */
+	uint32_t queue_requests;  /* waiting requests at most, above those for which there is a place
+	                           * to run; beyond: -EAGAIN */
+	uint32_t queue_tok;       /* waiting prompt tokens at most, but for a request alone in the
+	                           * queue; beyond: -EAGAIN */
 	uint32_t client_requests; /* requests of one client, running and waiting; beyond: -EDQUOT; 0: none */
 	uint32_t prefill_tok;     /* prefill tokens a step at most while others decode */
 };
@@ -75,7 +80,9 @@ struct sched_stats {
 	uint32_t running, waiting;           /* sequences and requests now */
 	uint32_t waiting_tok;
 	uint64_t prompt_tok, cached_tok, generated_tok; /* since start */
-	uint64_t requests, finished_stop, finished_length, finished_error;
+	uint64_t requests;                       /* taken into the queue */
+	uint64_t finished_stop, finished_length; /* choices */
+	uint64_t finished_error;                 /* requests */
 	uint64_t cancelled_queue, cancelled_prefill, cancelled_decode;
 	uint64_t rejected_queue, rejected_quota, preemptions, steps;
 	double queue_s, prefill_s, decode_s; /* sums */
