@@ -13,18 +13,11 @@
 	X(CL_MEM_OBJECT_ALLOCATION_FAILURE, ENOMEM)          \
 	X(CL_OUT_OF_RESOURCES, EIO)                          \
 	X(CL_OUT_OF_HOST_MEMORY, ENOMEM)                     \
-	X(CL_MEM_COPY_OVERLAP, EINVAL)                       \
 	X(CL_IMAGE_FORMAT_MISMATCH, EINVAL)                  \
 	X(CL_IMAGE_FORMAT_NOT_SUPPORTED, ENOTSUP)            \
 	X(CL_BUILD_PROGRAM_FAILURE, EBADMSG)                 \
-	X(CL_MAP_FAILURE, EIO)                               \
-	X(CL_MISALIGNED_SUB_BUFFER_OFFSET, EINVAL)           \
 	X(CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST, EIO) \
-	X(CL_COMPILE_PROGRAM_FAILURE, EBADMSG)               \
-	X(CL_LINKER_NOT_AVAILABLE, ENOTSUP)                  \
-	X(CL_LINK_PROGRAM_FAILURE, EBADMSG)                  \
 	X(CL_INVALID_VALUE, EINVAL)                          \
-	X(CL_INVALID_DEVICE_TYPE, EINVAL)                    \
 	X(CL_INVALID_PLATFORM, ENODEV)                       \
 	X(CL_INVALID_DEVICE, ENODEV)                         \
 	X(CL_INVALID_CONTEXT, EINVAL)                        \
@@ -52,9 +45,7 @@
 	X(CL_INVALID_BUFFER_SIZE, EINVAL)                    \
 	X(CL_INVALID_GLOBAL_WORK_SIZE, EINVAL)               \
 	X(CL_INVALID_PROPERTY, EINVAL)                       \
-	X(CL_INVALID_IMAGE_DESCRIPTOR, EINVAL)               \
-	X(CL_INVALID_COMPILER_OPTIONS, EINVAL)               \
-	X(CL_INVALID_LINKER_OPTIONS, EINVAL)
+	X(CL_INVALID_IMAGE_DESCRIPTOR, EINVAL)
 
 #define OCL_NO_PLATFORM (-1001) /* CL_PLATFORM_NOT_FOUND_KHR, of the ICD loader */
 

@@ -180,13 +180,37 @@ static void get_type(cl_device_id id, struct be_info *ret)
 						 : BE_OTHER;
 }
 
+/* True when the compiler takes inline assembly on vectors: one with SPIR-V in between does not. */
+static bool takes_assembly(cl_device_id id)
+{
+	const char *text =
+		"__kernel void k(__global int *p) { int8 a = vload8(0, p);"
+		" __asm__(\"vpaddd %1, %0, %0\" : \"+x\"(a) : \"x\"(a)); vstore8(a, 0, p); }";
+	cl_context context = clCreateContext(NULL, 1, &id, NULL, NULL, NULL);
+	cl_program program = NULL;
+	bool ok = false;
+
+	if (context)
+		program = clCreateProgramWithSource(context, 1, &text, NULL, NULL);
+	if (program) {
+		ok = clBuildProgram(program, 1, &id, "", NULL, NULL) == CL_SUCCESS;
+		clReleaseProgram(program);
+	}
+	if (context)
+		clReleaseContext(context);
+	return ok;
+}
+
+/* The CPU's own instructions by assembly where the compiler takes that. It is only asked, for that
+ * takes its time, where there is something else to choose. */
 static void get_dot(cl_device_id id, const char *extensions, struct be_info *ret)
 {
+	bool khr = extensions && has_word(extensions, "cl_khr_integer_dot_product") &&
+		   (get_ulong(id, DEVICE_INTEGER_DOT_PRODUCT_CAPABILITIES) &
+		    INTEGER_DOT_PRODUCT_INPUT_4X8BIT_PACKED);
+
 	ret->dot = ret->type == BE_CPU ? host_dot() : BE_DOT_PORTABLE;
-	if (ret->dot == BE_DOT_PORTABLE && extensions &&
-	    has_word(extensions, "cl_khr_integer_dot_product") &&
-	    (get_ulong(id, DEVICE_INTEGER_DOT_PRODUCT_CAPABILITIES) &
-	     INTEGER_DOT_PRODUCT_INPUT_4X8BIT_PACKED))
+	if (khr && (ret->dot == BE_DOT_PORTABLE || !takes_assembly(id)))
 		ret->dot = BE_DOT_KHR;
 }
 
