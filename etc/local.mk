@@ -2,7 +2,7 @@
 # What is installed beside the programs: the configuration, the service and the manual.
 MAN_IN = docs/man/driftctl.1.in docs/man/driftd.8.in docs/man/driftd.conf.5.in
 MAN_OUT = docs/man/driftctl.1 docs/man/driftd.8 docs/man/driftd.conf.5
-EXTRA_DIST += etc/driftd.conf systemd/driftd.service.in $(MAN_IN)
+EXTRA_DIST += etc/driftd.conf etc/setup.sh systemd/driftd.service.in $(MAN_IN)
 
 # Paths are put in here and not by configure, which leaves ${prefix} unexpanded.
 SUBST_PATHS = $(AM_V_GEN)$(MKDIR_P) $(@D) && $(SED) -e 's,[@]sbindir[@],$(sbindir),g' \
