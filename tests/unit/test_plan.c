@@ -321,8 +321,10 @@ START_TEST(properties)
 		uint32_t n = random_records(r);
 
 		properties_of(r, n, align, once);
-		properties_of(r, n, align, twice);
-		ck_assert_mem_eq(once, twice, sizeof(once));
+		if (round % 8 == 0) {
+			properties_of(r, n, align, twice);
+			ck_assert_mem_eq(once, twice, sizeof(once));
+		}
 		if (once[5] == bound_plainly(r, n, align))
 			at_bound++;
 	}
