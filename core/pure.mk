@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-libcore_a_SOURCES += core/plan.c core/plan.h core/kvpool.c core/kvpool.h core/hash.h
+# The parts of core that know no device.
+libcore_a_SOURCES += core/hash.c core/hash.h core/kvpool.c core/kvpool.h core/plan.c core/plan.h \
+  core/progcache.c core/progcache.h core/sample.c core/sample.h
 
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_plan
@@ -10,4 +12,12 @@ check_PROGRAMS += tests/unit/test_kvpool
 tests_unit_test_kvpool_SOURCES = tests/unit/test_kvpool.c
 tests_unit_test_kvpool_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_kvpool_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_sample
+tests_unit_test_sample_SOURCES = tests/unit/test_sample.c
+tests_unit_test_sample_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_sample_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_progcache
+tests_unit_test_progcache_SOURCES = tests/unit/test_progcache.c
+tests_unit_test_progcache_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_progcache_LDADD = $(UNIT_LIBS)
 endif
