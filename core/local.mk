@@ -2,5 +2,27 @@
 noinst_LIBRARIES += libcore.a
 libcore_a_SOURCES = core/engine.h core/format.h core/graph.h
 libcore_a_SOURCES += core/format.c core/graph.c core/graph_check.c core/step.h
+libcore_a_SOURCES += core/fuse.c core/fuse.h core/wpack.c core/wpack.h core/layout.c core/layout.h
+libcore_a_SOURCES += core/kgen.c core/kgen.h core/lower.c core/lower.h core/blueprint.c core/blueprint.h
+libcore_a_SOURCES += core/device.c core/device.h core/engine.c core/engine_step.c core/engine_priv.h
 libcore_a_SOURCES += core/reference/reference.c core/reference/reference.h
 include $(top_srcdir)/core/pure.mk
+
+# Kernel templates: plain text in the tree, one table of strings in the binary. sed only.
+KERNELS = core/kernels/attention.k core/kernels/common.k core/kernels/eltwise.k core/kernels/embed.k \
+  core/kernels/epilogue.k core/kernels/formats.k core/kernels/formats_end.k core/kernels/linear.k \
+  core/kernels/norm.k core/kernels/page_copy.k core/kernels/prelude_cuda.k core/kernels/prelude_opencl.k \
+  core/kernels/quantize.k core/kernels/texture.k
+EXTRA_DIST += $(KERNELS) core/kernels/embed.sh
+core/kernels.gen.c: $(KERNELS) core/kernels/embed.sh
+	$(AM_V_GEN)$(MKDIR_P) $(@D) && cd $(srcdir) && sh core/kernels/embed.sh $(KERNELS) > $(abs_builddir)/$@.t && mv $(abs_builddir)/$@.t $(abs_builddir)/$@
+nodist_libcore_a_SOURCES = core/kernels.gen.c
+BUILT_SOURCES += core/kernels.gen.c
+CLEANFILES += core/kernels.gen.c
+
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_ops
+tests_unit_test_ops_SOURCES = tests/unit/test_ops.c tests/lib/opgraph.c tests/lib/opgraph.h
+tests_unit_test_ops_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_ops_LDADD = $(UNIT_LIBS)
+endif

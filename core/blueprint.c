@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sums. The KV pool takes what is left when nobody says how large it is to be. */
+#include "core/blueprint.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "core/fuse.h"
+
+#define CONTEXT_MAX_TOK (UINT32_C(1) << 24)
+#define KV_DEFAULT_TOK 16384
+#define OUT_ROWS_MIN 16 /* so that prompt log-probabilities don't go row by row */
+
+int blueprint_defaults(const struct graph *g, const struct engine_options *o, struct engine_plan *ret,
+		       struct err *reterr)
+{
+	struct engine_plan p = {.context_tok = o->context_tok ? o->context_tok : g->context_train,
+				.parallel = o->parallel ? o->parallel : 32,
+				.batch_tok = o->batch_tok ? o->batch_tok : 128,
+				.kv_tok = o->kv_tok};
+	if (p.context_tok == 0 || p.context_tok > CONTEXT_MAX_TOK)
+		return err_set(reterr, -EINVAL, "context of %u tokens: it must be 1 to %u", p.context_tok,
+			       CONTEXT_MAX_TOK);
+	if (o->context_tok > g->context_train)
+		return err_set(reterr, -EINVAL, "context of %u tokens: the model was trained for %u at most",
+			       o->context_tok, g->context_train);
+	if (p.parallel > ENGINE_SEQ_MAX)
+		return err_set(reterr, -EINVAL, "parallel %u: at most %d sequences", p.parallel,
+			       ENGINE_SEQ_MAX);
+	if (p.batch_tok > 4096)
+		return err_set(reterr, -EINVAL, "batch-tokens %u: at most 4096", p.batch_tok);
+	if (p.kv_tok > CONTEXT_MAX_TOK * 16)
+		return err_set(reterr, -EINVAL, "kv-tokens %u: at most %u", p.kv_tok, CONTEXT_MAX_TOK * 16);
+	if (p.batch_tok < p.parallel)
+		p.batch_tok = p.parallel;
+	*ret = p;
+	return 0;
+}
+
+static uint32_t pages_of(uint64_t tok)
+{
+	return (uint32_t)((tok + KV_PAGE_TOK - 1) / KV_PAGE_TOK);
+}
+
+/* Places of the step's parameters. */
+static void sections(struct blueprint *b, const struct graph *g, size_t align)
+{
+	const struct engine_plan *p = &b->plan;
+	const size_t rows = p->batch_tok;
+	const size_t bytes[STEP_SECTIONS] = {
+		[STEP_TOKEN] = rows * 4,
+		[STEP_POS] = rows * 4,
+		[STEP_SLOT] = rows * 4,
+		[STEP_TABLE] = rows * 4,
+		[STEP_OUT_ROW] = (size_t)b->out_rows * 4,
+		[STEP_ROPE] = rows * g->head_dim * sizeof(float),
+		[STEP_TABLES] = (size_t)p->parallel * b->table_stride * 4,
+	};
+	size_t at = 0;
+	for (int i = 0; i < STEP_SECTIONS; i++) {
+		b->section_offset[i] = at;
+		at += (bytes[i] + align - 1) & ~(align - 1);
+	}
+	b->section_bytes = at;
+}
+
+/* How many pages the pool gets, and what would fit if it does not. */
+static int size_pool(struct blueprint *b, const struct graph *g, uint32_t asked_tok, struct err *reterr)
+{
+	struct engine_plan *p = &b->plan;
+	const uint64_t fixed = p->weights_bytes + p->act_bytes + p->step_bytes;
+	const uint64_t page_bytes = p->kv_bytes_per_tok * KV_PAGE_TOK;
+	const uint64_t layer_page = page_bytes / 2 / g->n_layers;
+	const uint64_t avail = p->available_bytes ? p->available_bytes : UINT64_MAX;
+	uint64_t can = avail > fixed && page_bytes ? (avail - fixed) / page_bytes : 0;
+
+	if (layer_page && can > b->dev.buffer_max_bytes / layer_page)
+		can = b->dev.buffer_max_bytes / layer_page;
+	const uint32_t context = pages_of(p->context_tok);
+	uint64_t pages = pages_of(asked_tok);
+	if (!asked_tok) {
+		pages = pages_of(p->context_tok > KV_DEFAULT_TOK ? p->context_tok : KV_DEFAULT_TOK);
+		if (pages > can)
+			pages = can > context ? can : context;
+	}
+	if (asked_tok && pages < context)
+		return err_set(reterr, -EINVAL, "kv-tokens %u: less than the context of %u tokens", asked_tok,
+			       p->context_tok);
+	p->fits = pages <= can;
+	const uint64_t fit_tok = can * KV_PAGE_TOK;
+	p->fit_context_tok = fit_tok < p->context_tok ? (uint32_t)fit_tok : p->context_tok;
+	p->fit_parallel = p->parallel;
+	if (!p->fits) {
+		/* a sequence less frees its row of logits and its page table */
+		const uint64_t per_seq = (uint64_t)b->table_stride * 4 + (uint64_t)g->n_vocab * 4;
+		const uint64_t need = fixed + pages * page_bytes;
+		const uint64_t over = need > avail ? need - avail : 0;
+		const uint64_t less = (over + per_seq - 1) / per_seq;
+		p->fit_parallel = less < p->parallel ? p->parallel - (uint32_t)less : 0;
+	}
+	b->n_pages = (uint32_t)pages;
+	p->kv_tok = (uint32_t)(pages * KV_PAGE_TOK);
+	b->kv_buffer_bytes = (size_t)(pages * layer_page);
+	p->kv_bytes = pages * page_bytes;
+	p->total_bytes = fixed + p->kv_bytes;
+	return 0;
+}
+
+int blueprint_init(struct blueprint *b, const struct graph *g, const struct engine_options *o,
+		   const struct be_info *dev, struct err *reterr)
+{
+	struct kgen_target target;
+	int r;
+
+	memset(b, 0, sizeof *b);
+	b->dev = *dev;
+	b->storage = o->storage;
+	struct engine_plan *p = &b->plan;
+	r = blueprint_defaults(g, o, p, reterr);
+	if (r < 0)
+		return r;
+	snprintf(p->device, sizeof p->device, "%s:%u (%s)", dev->backend, dev->index, dev->name);
+	b->table_stride = pages_of(p->context_tok);
+	b->out_rows = p->parallel > OUT_ROWS_MIN ? p->parallel : OUT_ROWS_MIN;
+	if (b->out_rows > p->batch_tok)
+		b->out_rows = p->batch_tok;
+	r = kgen_target(dev, g->head_dim, &target, reterr);
+	if (r < 0)
+		return r;
+	r = fuse_graph(g, &b->fused, reterr);
+	if (r < 0)
+		return r;
+	r = layout_init(&b->layout, &b->fused, dev, o->storage, o->plan, p->batch_tok, b->out_rows, reterr);
+	if (r == 0) {
+		target.images = o->storage == STORAGE_TEXTURE2D;
+		r = lower_graph(&b->lowered, &b->fused, &b->layout, &target, b->table_stride, reterr);
+	}
+	if (r < 0)
+		goto fail;
+	sections(b, g, max_size(dev->align_bytes, TEXEL_BYTES));
+	p->weights_bytes = b->lowered.weight_bytes;
+	p->act_naive_bytes = b->layout.naive_bytes;
+	p->act_planned_bytes = b->layout.planned_bytes;
+	p->act_bound_bytes = b->layout.bound_bytes;
+	p->act_bytes = b->layout.act_bytes;
+	p->step_bytes = b->section_bytes;
+	if (g->logits != TENSOR_NONE)
+		p->step_bytes += b->layout.bindings[g->logits].bytes;
+	p->available_bytes = dev->free_bytes ? dev->free_bytes : dev->memory_bytes;
+	p->kv_bytes_per_tok = (uint64_t)g->n_layers * 2 * g->n_kv_heads * g->head_dim * 2;
+	p->n_ops = b->fused.n_ops;
+	p->n_launches = b->lowered.n_launches;
+	for (uint32_t t = 0; t < b->layout.n_tensors; t++)
+		p->n_tensors += b->layout.bindings[t].bound;
+	r = size_pool(b, g, o->kv_tok, reterr);
+	if (r == 0)
+		return 0;
+fail:
+	blueprint_done(b);
+	return r;
+}
+
+void blueprint_done(struct blueprint *b)
+{
+	if (!b)
+		return;
+	lower_done(&b->lowered);
+	layout_done(&b->layout);
+	graph_done(&b->fused);
+	memset(b, 0, sizeof *b);
+}

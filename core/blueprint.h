@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The blueprint of an engine on a device: everything that is decided before anything is allocated, the
+ * fused graph, the layout, the launches, and every byte that will be asked for. engine_plan prints it,
+ * device.c builds it. Pure: opens no device. */
+#pragma once
+
+#include <stdint.h>
+
+#include "backends/backend.h"
+#include "core/engine.h"
+#include "core/layout.h"
+#include "core/lower.h"
+
+struct blueprint {
+	struct be_info dev;
+	struct graph fused;
+	struct layout layout;
+	struct lowered lowered;
+	struct engine_plan plan;
+	enum storage_kind storage;
+	uint32_t n_pages, table_stride, out_rows;
+	size_t section_offset[STEP_SECTIONS], section_bytes; /* of the step's parameters */
+	size_t kv_buffer_bytes;                              /* one layer's K, or V */
+};
+
+/* Decides. 0; -errno when device or model can't be used. A plan that does not fit is no error. */
+int blueprint_init(struct blueprint *b, const struct graph *g, const struct engine_options *o,
+                   const struct be_info *dev, struct err *reterr);
+void blueprint_done(struct blueprint *b); /* zeroed is fine */
+
+/* Fills the options' zeros with defaults for this model and checks their ranges. */
+int blueprint_defaults(const struct graph *g, const struct engine_options *o, struct engine_plan *ret,
+                       struct err *reterr);

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The executor of a blueprint on a device: allocates what was planned, loads the weights, builds the
+ * program and runs steps. Knows launches, not operations. The engine's thread only. */
+#pragma once
+
+#include "backends/backend.h"
+#include "base/err.h"
+#include "core/blueprint.h"
+#include "core/step.h"
+
+struct device;
+
+/* Builds `b` on its device. The blueprint and the weights' file are borrowed until device_close.
+ * Ends with a warm-up of every kernel, so that the first request meets none that is not compiled. */
+int device_open(const struct blueprint *b, const struct be_ops *ops, const struct engine_options *o,
+                struct device **ret, struct err *reterr);
+void device_close(struct device *d); /* NULL is fine */
+
+/* Runs one step and waits for it; s->logits is filled. s->rope is [rows][head_dim / 2][2]. 0, or
+ * -errno: the device is lost then. No allocation. */
+int device_run(struct device *d, const struct step_rows *s, struct err *reterr);
+
+/* Copies a KV page in all layers; done before the next step runs. */
+int device_copy_page(struct device *d, uint32_t src, uint32_t dst, struct err *reterr);
+
+void device_stats(struct device *d, struct be_stats *ret);

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What engine.c and engine_step.c share. An engine runs on a device or on the reference executor:
+ * exactly one of `device` and `reference` is set. */
+#pragma once
+
+#include "core/blueprint.h"
+#include "core/device.h"
+#include "core/engine.h"
+#include "core/kvpool.h"
+#include "core/reference/reference.h"
+#include "core/sample.h"
+
+struct engine {
+	const struct graph *graph;
+	struct blueprint blueprint; /* without device: only .plan, .out_rows and .table_stride */
+	struct device *device;
+	struct reference *reference;
+	struct kvpool *pool;
+	struct sample_scratch *scratch;
+	double *theta; /* [rope dims / 2] radians a position */
+	uint64_t steps, rows;
+	/* One step's rows, as large as a step can be: nothing is allocated while decoding */
+	uint32_t *token, *pos, *slot, *table; /* [batch_tok] */
+	uint32_t *out_row, *out_item, *out_pos; /* [out_rows] row, and whose it is */
+	uint32_t *tables;    /* [parallel][table_stride] */
+	float *rope;         /* [batch_tok][rope dims] */
+	float *logits;       /* [out_rows][n_vocab] */
+	uint32_t *item_done; /* [parallel] tokens of each item that have been run */
+	uint32_t *item_rows; /* [parallel] rows of each item in this run */
+};

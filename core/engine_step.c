@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A step: items become rows. What does not fit into one run of the device (more rows than a batch, or
+ * more logits than are kept) goes into further runs; as no row depends on its neighbours, nobody can
+ * tell. */
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "core/engine_priv.h"
+
+static int check_items(const struct engine *e, const struct step_item *items, uint32_t n_items,
+		       struct err *reterr)
+{
+	const struct engine_plan *p = &e->blueprint.plan;
+	if (n_items > p->parallel)
+		return err_set(reterr, -EINVAL, "a step of %u items: at most %u", n_items, p->parallel);
+	for (uint32_t i = 0; i < n_items; i++) {
+		const struct step_item *it = &items[i];
+		const uint32_t len = kvpool_seq_len(e->pool, it->seq);
+		if (it->n_tok == 0 || it->n_tok > p->context_tok ||
+		    kvpool_seq_capacity(e->pool, it->seq) < len + it->n_tok)
+			return err_set(reterr, -EINVAL, "item %u: %u tokens after %u have no pages", i,
+				       it->n_tok, len);
+		for (uint32_t t = 0; t < it->n_tok; t++)
+			if (it->tokens[t] >= e->graph->n_vocab)
+				return err_set(reterr, -EINVAL, "item %u: token %u, the vocabulary has %u", i,
+					       it->tokens[t], e->graph->n_vocab);
+	}
+	return 0;
+}
+
+static void angles(const struct engine *e, uint32_t pos, float *dst)
+{
+	for (uint32_t i = 0; i < e->graph->rope.dims / 2; i++) {
+		const double a = (double)pos * e->theta[i];
+		dst[i * 2] = (float)cos(a);
+		dst[i * 2 + 1] = (float)sin(a);
+	}
+}
+
+/* Does row `t` of the item want logits? */
+static bool wants_logits(const struct step_item *it, uint32_t t)
+{
+	return it->all_logprobs || (it->sample && t + 1 == it->n_tok);
+}
+
+static void add_row(struct engine *e, struct step_rows *s, const struct step_item *it, uint32_t item,
+		    uint32_t t, uint32_t table, uint32_t pos)
+{
+	const uint32_t r = s->n_rows++;
+	e->token[r] = it->tokens[t];
+	e->pos[r] = pos;
+	e->slot[r] = kvpool_slot(e->pool, it->seq, pos);
+	e->table[r] = table;
+	angles(e, pos, e->rope + (size_t)r * e->graph->rope.dims);
+	if (wants_logits(it, t)) {
+		e->out_row[s->n_out] = r;
+		e->out_item[s->n_out] = item;
+		e->out_pos[s->n_out] = t;
+		s->n_out++;
+	}
+}
+
+/* Fills one run with what is left of the items; false when nothing is. */
+static bool fill(struct engine *e, const struct step_item *items, uint32_t n_items, struct step_rows *s)
+{
+	const uint32_t stride = e->blueprint.table_stride;
+
+	s->n_rows = s->n_out = s->n_tables = 0;
+	for (uint32_t i = 0; i < n_items; i++) {
+		const struct step_item *it = &items[i];
+		e->item_rows[i] = 0;
+		if (e->item_done[i] == it->n_tok)
+			continue;
+		if (s->n_rows == e->blueprint.plan.batch_tok ||
+		    (s->n_out == e->blueprint.out_rows && wants_logits(it, e->item_done[i])))
+			continue;
+		uint32_t n_pages;
+		const uint32_t *pages = kvpool_table(e->pool, it->seq, &n_pages);
+		const uint32_t table = s->n_tables++, len = kvpool_seq_len(e->pool, it->seq);
+		memcpy(e->tables + (size_t)table * stride, pages, n_pages * sizeof *pages);
+		uint32_t t = e->item_done[i];
+		for (; t < it->n_tok && s->n_rows < e->blueprint.plan.batch_tok; t++) {
+			if (wants_logits(it, t) && s->n_out == e->blueprint.out_rows)
+				break;
+			add_row(e, s, it, i, t, table, len + t - e->item_done[i]);
+		}
+		e->item_rows[i] = t - e->item_done[i];
+	}
+	return s->n_rows > 0;
+}
+
+static void read_row(struct engine *e, const struct step_item *it, const float *logits, uint32_t t,
+		     struct step_out *out)
+{
+	const uint32_t n_vocab = e->graph->n_vocab;
+	int r = 0;
+
+	if (it->all_logprobs && out->positions) {
+		const uint32_t next = t + 1 < it->n_tok ? it->tokens[t + 1] : it->next_token;
+		r = sample_logprobs(logits, n_vocab, next, it->sampling ? it->sampling->n_top : 0,
+				    &out->positions[t]);
+	}
+	if (r == 0 && it->sample && t + 1 == it->n_tok)
+		r = sample_row(logits, n_vocab, it->sampling, it->history, it->n_history, it->n_prompt,
+			       it->draw, e->scratch, &out->sampled);
+	if (r < 0)
+		out->code = r;
+}
+
+/* The rows of a run are in the pool now. */
+static int commit(struct engine *e, const struct step_item *items, uint32_t n_items, struct err *reterr)
+{
+	for (uint32_t i = 0; i < n_items; i++) {
+		const uint32_t n = e->item_rows[i];
+		int r = n ? kvpool_seq_append(e->pool, items[i].seq, items[i].tokens + e->item_done[i], n) : 0;
+		if (r < 0)
+			return err_set(reterr, r, "item %u: its tokens could not be committed", i);
+		e->item_done[i] += n;
+	}
+	return 0;
+}
+
+int engine_step(struct engine *e, const struct step_item *items, uint32_t n_items, struct step_out *out,
+		struct err *reterr)
+{
+	struct step_rows s = {.token = e->token,
+			      .pos = e->pos,
+			      .slot = e->slot,
+			      .table = e->table,
+			      .tables = e->tables,
+			      .table_stride = e->blueprint.table_stride,
+			      .out_row = e->out_row,
+			      .rope = e->rope,
+			      .logits = e->logits};
+	int r = check_items(e, items, n_items, reterr);
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < n_items; i++) {
+		e->item_done[i] = 0;
+		out[i].code = 0;
+	}
+	while (fill(e, items, n_items, &s)) {
+		r = e->device ? device_run(e->device, &s, reterr)
+			      : reference_run(e->reference, &s, reterr);
+		if (r < 0)
+			return r;
+		for (uint32_t i = 0; i < s.n_out; i++)
+			read_row(e, &items[e->out_item[i]], e->logits + (size_t)i * e->graph->n_vocab,
+				 e->out_pos[i], &out[e->out_item[i]]);
+		r = commit(e, items, n_items, reterr);
+		if (r < 0)
+			return r;
+		e->steps++;
+		e->rows += s.n_rows;
+	}
+	return 0;
+}

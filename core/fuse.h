@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The fusion pass: rewrites a model's graph into the operations that a device runs.
+ *   residual add + (row gather) + RMSNorm       one op
+ *   Q, K, V + RoPE + write to the KV pages      one product
+ *   gate and up + SiLU                          one product
+ *   int8 quantization                           one op a product input, shared by its products, and
+ *                                               inside the norm where that is all the norm is for
+ * (ML Drift paper, section 3.6.) Dequantization is inside the products: see kernels/formats.k. */
+#pragma once
+
+#include "base/err.h"
+#include "core/graph.h"
+
+/* Makes the fused graph of `src`, which stays as it is. 0; -ENOTSUP naming an op for which no device
+ * operation exists; -ENOMEM. Any thread. */
+int fuse_graph(const struct graph *src, struct graph *dst, struct err *reterr);

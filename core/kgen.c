@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Text in, text out. Names stay short because they stand in compilers' messages; #line gives those the
+ * template's own line numbers. */
+#include "core/kgen.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *find_text(const char *name)
+{
+	for (const struct kernel_text *t = kernel_texts; t->name; t++)
+		if (strcmp(t->name, name) == 0)
+			return t->text;
+	return NULL;
+}
+
+int kgen_target(const struct be_info *dev, uint32_t head_dim, struct kgen_target *ret,
+		struct err *reterr)
+{
+	struct kgen_target t = {.dialect = dev->dialect, .dot = dev->dot, .images = dev->images};
+	const bool cpu = dev->type == BE_CPU;
+
+	t.lanes = cpu ? 16 : 4;
+	if (cpu && dev->dot == BE_DOT_AVX_VNNI)
+		t.lanes = 8;
+	while (t.lanes > 4 && head_dim % (2 * t.lanes))
+		t.lanes /= 2;
+	if (head_dim == 0 || head_dim % (2 * t.lanes))
+		return err_set(reterr, -ENOTSUP, "a head of %u channels is no multiple of 8", head_dim);
+	t.group = cpu ? 1 : 64;
+	t.group_wide = cpu ? 1 : 64;
+	while (t.group > 1 && t.group > dev->group_max)
+		t.group /= 2;
+	t.group_wide = t.group;
+	t.split_cols = !cpu;
+	*ret = t;
+	return 0;
+}
+
+const char *kgen_options(const struct kgen_target *t)
+{
+	return t->dialect == BE_DIALECT_CUDA ? "--fmad=false --std=c++17 -default-device"
+					     : "-cl-std=CL1.2 -w";
+}
+
+void kdefs_init(struct kdefs *d)
+{
+	memset(d, 0, sizeof *d);
+}
+
+void kdefs_done(struct kdefs *d)
+{
+	sb_done(&d->text);
+	sb_done(&d->undefs);
+	sb_done(&d->params_in);
+	sb_done(&d->params_out);
+}
+
+static void define(struct kdefs *d, const char *name, const char *args, const char *fmt, va_list ap)
+{
+	sb_printf(&d->text, "#define %s%s ", name, args);
+	sb_vprintf(&d->text, fmt, ap);
+	sb_char(&d->text, '\n');
+	sb_printf(&d->undefs, "#undef %s\n", name);
+}
+
+void kdefs_set(struct kdefs *d, const char *name, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	define(d, name, "", fmt, ap);
+	va_end(ap);
+}
+
+/* #define PREFIX_tensor(args) ... */
+__attribute__((format(printf, 5, 6))) static void accessor(struct kdefs *d, const char *prefix,
+							   const char *tensor, const char *args,
+							   const char *fmt, ...)
+{
+	char name[64];
+	va_list ap;
+	snprintf(name, sizeof name, "%s_%s", prefix, tensor);
+	va_start(ap, fmt);
+	define(d, name, args, fmt, ap);
+	va_end(ap);
+}
+
+static void buffer_accessors(struct kdefs *d, const char *n, const struct binding *b, bool write)
+{
+	const char *type = b->ints ? "int" : "float", *vec = b->ints ? "I4" : "F4";
+
+	if (write) {
+		sb_printf(&d->params_out, "BUF_OUT(%s, %s), ", type, n);
+		accessor(d, b->ints ? "WRITEI" : "WRITE", n, "(r, s, v)",
+			 "STORE_%s(v, PTR_OUT(%s, %s) + ((ulong)(r) * %u + (s)) * 4)", vec, type, n,
+			 b->slices);
+		return;
+	}
+	sb_printf(&d->params_in, "BUF_IN(%s, %s), ", type, n);
+	if (b->ints) {
+		accessor(d, "READI", n, "(r, i)", "(PTR_IN(int, %s)[(ulong)(r) * %u + (i)])", n,
+			 b->slices * 4);
+	} else {
+		accessor(d, "READ", n, "(r, s)",
+			 "LOAD_F4(PTR_IN(float, %s) + ((ulong)(r) * %u + (s)) * 4)", n, b->slices);
+		accessor(d, "READF", n, "(r, i)", "(PTR_IN(float, %s)[(ulong)(r) * %u + (i)])", n,
+			 b->slices * 4);
+	}
+}
+
+/* Texel i of a texture is at (i mod W, i / W). */
+static void texture_accessors(struct kdefs *d, const char *n, const struct binding *b, bool write)
+{
+	if (write) {
+		sb_printf(&d->params_out, "__write_only image2d_t %s_image, ", n);
+		accessor(d, b->ints ? "WRITEI" : "WRITE", n, "(r, s, v)",
+			 "write_image%s(%s_image, TEXEL_XY((r) * %u + (s)), v)", b->ints ? "i" : "f", n,
+			 b->slices);
+		return;
+	}
+	sb_printf(&d->params_in, "__read_only image2d_t %s_image, ", n);
+	if (b->ints) {
+		accessor(d, "READI", n, "(r, i)",
+			 "texel_i(read_imagei(%s_image, TEXEL_SAMPLER, TEXEL_XY((r) * %u + ((i) >> 2))), i)",
+			 n, b->slices);
+	} else {
+		accessor(d, "READ", n, "(r, s)",
+			 "read_imagef(%s_image, TEXEL_SAMPLER, TEXEL_XY((r) * %u + (s)))", n, b->slices);
+		accessor(d, "READF", n, "(r, i)",
+			 "texel_f(read_imagef(%s_image, TEXEL_SAMPLER, TEXEL_XY((r) * %u + ((i) >> 2))), i)",
+			 n, b->slices);
+	}
+}
+
+void kdefs_tensor(struct kdefs *d, const char *name, const struct binding *b, bool write)
+{
+	if (b->storage == STORAGE_TEXTURE2D)
+		texture_accessors(d, name, b, write);
+	else
+		buffer_accessors(d, name, b, write);
+}
+
+static const char *dot_name(enum be_dot dot)
+{
+	switch (dot) {
+	case BE_DOT_AVX512_VNNI:
+		return "DOT_AVX512_VNNI";
+	case BE_DOT_AVX_VNNI:
+		return "DOT_AVX_VNNI";
+	case BE_DOT_KHR:
+		return "DOT_KHR";
+	case BE_DOT_DP4A:
+		return "DOT_DP4A";
+	case BE_DOT_PORTABLE:
+		break;
+	}
+	return "DOT_PORTABLE";
+}
+
+void kgen_init(struct kgen *k, const struct kgen_target *t)
+{
+	memset(k, 0, sizeof *k);
+	k->target = *t;
+	sb_printf(&k->text, "#define LANES %u\n#define %s 1\n", t->lanes, dot_name(t->dot));
+	const char *prelude = t->dialect == BE_DIALECT_CUDA ? "prelude_cuda" : "prelude_opencl";
+	sb_printf(&k->text, "#line 1 \"%s.k\"\n", prelude);
+	sb_str(&k->text, find_text(prelude));
+	if (t->images && t->dialect == BE_DIALECT_OPENCL) {
+		sb_printf(&k->text, "#define TEXTURE_W_LOG2 %d\n#line 1 \"texture.k\"\n", TEXTURE_W_LOG2);
+		sb_str(&k->text, find_text("texture"));
+	}
+	sb_str(&k->text, "#line 1 \"common.k\"\n");
+	sb_str(&k->text, find_text("common"));
+	sb_str(&k->text, "#line 1 \"epilogue.k\"\n");
+	sb_str(&k->text, find_text("epilogue"));
+}
+
+void kgen_done(struct kgen *k)
+{
+	sb_done(&k->text);
+	for (uint32_t i = 0; i < k->n_kernels; i++)
+		free(k->keys[i]);
+	memset(k, 0, sizeof *k);
+}
+
+/* The key of a kernel: its template and everything that is defined for it. */
+static char *make_key(const char *template_name, const struct kdefs *d)
+{
+	struct strbuf sb = {0};
+	sb_printf(&sb, "%s\n%s%s|%s", template_name, sb_text(&d->text), sb_text(&d->params_in),
+		  sb_text(&d->params_out));
+	return sb_take(&sb, NULL);
+}
+
+int kgen_add(struct kgen *k, const char *template_name, struct kdefs *d, struct err *reterr)
+{
+	const char *text = find_text(template_name);
+	if (!text)
+		return err_set(reterr, -ENOENT, "no kernel template '%s'", template_name);
+	char *key = make_key(template_name, d);
+	if (!key)
+		return err_set(reterr, -ENOMEM, "out of memory generating kernels");
+	for (uint32_t i = 0; i < k->n_kernels; i++) {
+		if (strcmp(k->keys[i], key) == 0) {
+			free(key);
+			return (int)i;
+		}
+	}
+	if (k->n_kernels == KGEN_KERNELS_MAX) {
+		free(key);
+		return err_set(reterr, -E2BIG, "more than %d different kernels", KGEN_KERNELS_MAX);
+	}
+	const uint32_t n = k->n_kernels++;
+	k->keys[n] = key;
+	snprintf(k->names[n], KGEN_NAME_MAX, "%.30s_%u", template_name, n);
+
+	const bool format = strstr(sb_text(&d->text), "#define FORMAT ") != NULL;
+	sb_printf(&k->text, "\n#define KNAME %s\n%s", k->names[n], sb_text(&d->text));
+	sb_printf(&k->text, "#define PARAM_IN %s\n#define PARAM_OUT %s\n", sb_text(&d->params_in),
+		  sb_text(&d->params_out));
+	if (format)
+		sb_printf(&k->text, "#line 1 \"formats.k\"\n%s", find_text("formats"));
+	sb_printf(&k->text, "#line 1 \"%s.k\"\n%s\n", template_name, text);
+	if (format)
+		sb_str(&k->text, find_text("formats_end"));
+	sb_printf(&k->text, "#undef KNAME\n#undef PARAM_IN\n#undef PARAM_OUT\n%s", sb_text(&d->undefs));
+	if (k->text.failed || d->text.failed || d->undefs.failed)
+		return err_set(reterr, -ENOMEM, "out of memory generating kernels");
+	return (int)n;
+}

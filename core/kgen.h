@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The kernel generator: puts a program's text together from the templates in kernels/. One program
+ * holds all kernels of a model. Before each template stand its constants, its epilogue and, for each
+ * tensor it reads or writes, accessors that translate logical coordinates (row, slice) to where the
+ * layout pass has bound the tensor (ML Drift, section 3.2: translation at generation time, at no cost
+ * at run time). Two kernels that come out the same are one. Pure text: no device, any thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backends/backend.h"
+#include "base/err.h"
+#include "base/strbuf.h"
+#include "core/layout.h"
+
+#define KGEN_KERNELS_MAX 256
+#define KGEN_NAME_MAX 48
+
+/* The templates, from kernels/NAME.k, put into the binary at build time; ends with a NULL name. */
+struct kernel_text {
+	const char *name, *text;
+};
+extern const struct kernel_text kernel_texts[];
+
+/* What the generator decides from a device's facts. */
+struct kgen_target {
+	enum be_dialect dialect;
+	enum be_dot dot;
+	uint32_t lanes;       /* rows a vector: 16 and 8 where a CPU's registers hold them, 4 on GPUs */
+	uint32_t group;       /* work-items that share a row: 1 on a CPU */
+	uint32_t group_wide;  /* work-items a group where each has a tile of its own */
+	bool split_cols;      /* groups of tokens go to different work-groups (GPU), or one after another */
+	bool images;
+};
+
+/* Chooses for a device; `head_dim` limits the lanes: 2 * lanes must divide it. 0, or -ENOTSUP when no
+ * width divides it. */
+int kgen_target(const struct be_info *dev, uint32_t head_dim, struct kgen_target *ret,
+                struct err *reterr);
+
+/* The definitions of one kernel, gathered before it is added. */
+struct kdefs {
+	struct strbuf text;      /* #define lines */
+	struct strbuf undefs;
+	struct strbuf params_in, params_out;
+};
+
+void kdefs_init(struct kdefs *d);
+void kdefs_done(struct kdefs *d);
+void kdefs_set(struct kdefs *d, const char *name, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* Accessors and a parameter for a tensor called `name` in the template: READ_name, READF_name,
+ * READI_name or WRITE_name, WRITEI_name. Parameters come in the order of these calls, inputs first. */
+void kdefs_tensor(struct kdefs *d, const char *name, const struct binding *b, bool write);
+
+struct kgen {
+	struct strbuf text;
+	struct kgen_target target;
+	uint32_t n_kernels;
+	char names[KGEN_KERNELS_MAX][KGEN_NAME_MAX];
+	char *keys[KGEN_KERNELS_MAX];
+};
+
+void kgen_init(struct kgen *k, const struct kgen_target *t);
+void kgen_done(struct kgen *k);
+/* Adds a kernel from a template (or finds the same one); its index into names, or -errno. */
+int kgen_add(struct kgen *k, const char *template_name, struct kdefs *d, struct err *reterr);
+/* Compiler options for the program. */
+const char *kgen_options(const struct kgen_target *t);

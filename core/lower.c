@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One function an operation: which template, which constants, which arguments in which order (that of
+ * the template's parameters). */
+#include "core/lower.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checked.h"
+
+struct lower {
+	struct lowered *out;
+	const struct graph *g;
+	const struct layout *layout;
+	const struct kgen_target *target;
+	uint32_t table_stride;
+	struct err *err;
+};
+
+static struct klaunch *add_launch(struct lower *l, uint32_t op)
+{
+	struct lowered *o = l->out;
+	if (o->n_launches == o->cap_launches) {
+		uint32_t cap = o->cap_launches ? o->cap_launches * 2 : 64;
+		struct klaunch *p = realloc(o->launches, cap * sizeof *p);
+		if (!p) {
+			err_set(l->err, -ENOMEM, "out of memory lowering a graph");
+			return NULL;
+		}
+		o->launches = p;
+		o->cap_launches = cap;
+	}
+	struct klaunch *k = &o->launches[o->n_launches++];
+	memset(k, 0, sizeof *k);
+	k->op = op;
+	k->group = 1;
+	return k;
+}
+
+static void arg(struct klaunch *k, enum karg_type type, uint32_t index)
+{
+	if (k->n_args < LAUNCH_ARGS_MAX)
+		k->args[k->n_args++] = (struct karg){type, index};
+}
+
+/* An accessor in the template and the tensor as an argument, in one go. */
+static void tensor(struct lower *l, struct klaunch *k, struct kdefs *d, const char *name, tensor_id t,
+		   bool write)
+{
+	kdefs_tensor(d, name, &l->layout->bindings[t], write);
+	arg(k, KARG_TENSOR, t);
+}
+
+static bool same_pack(const struct wpack *a, const struct wpack *b)
+{
+	if (a->n_parts != b->n_parts || a->lanes != b->lanes)
+		return false;
+	for (uint32_t i = 0; i < a->n_parts; i++)
+		if (a->parts[i].tensor != b->parts[i].tensor || a->parts[i].pairing != b->parts[i].pairing)
+			return false;
+	return true;
+}
+
+/* Enters a weight, once however many ops use it; its index or -errno. */
+static int add_weight(struct lower *l, const struct wload *w)
+{
+	struct lowered *o = l->out;
+	for (uint32_t i = 0; i < o->n_weights; i++) {
+		const struct wload *have = &o->weights[i];
+		if (have->packed == w->packed &&
+		    (w->packed ? same_pack(&have->pack, &w->pack) : have->raw == w->raw))
+			return (int)i;
+	}
+	if (o->n_weights == o->cap_weights) {
+		uint32_t cap = o->cap_weights ? o->cap_weights * 2 : 64;
+		struct wload *p = realloc(o->weights, cap * sizeof *p);
+		if (!p)
+			return err_set(l->err, -ENOMEM, "out of memory lowering a graph");
+		o->weights = p;
+		o->cap_weights = cap;
+	}
+	if (!ck_add(o->weight_bytes, w->bytes, &o->weight_bytes))
+		return err_set(l->err, -EINVAL, "the sum of the weights' sizes overflows");
+	o->weights[o->n_weights] = *w;
+	return (int)o->n_weights++;
+}
+
+static int add_packed(struct lower *l, const tensor_id *tensors, const enum wpack_pairing *pairings,
+		      uint32_t n, const struct op *op)
+{
+	struct wload w = {.packed = true};
+	int r = wpack_init(&w.pack, l->g, tensors, pairings, n, l->target->lanes, op->head_dim, op->neox,
+			   l->err);
+	if (r < 0)
+		return r;
+	w.bytes = w.pack.bytes;
+	return add_weight(l, &w);
+}
+
+static int add_raw(struct lower *l, tensor_id t)
+{
+	const struct tensor *w = &l->g->tensors[t];
+	if (w->format != FORMAT_F32)
+		return err_set(l->err, -ENOTSUP, "tensor '%s': norm weights of format %s are not supported, only F32",
+			       w->name, format_name(w->format));
+	return add_weight(l, &(struct wload){.raw = t, .bytes = (size_t)w->channels * sizeof(float)});
+}
+
+static int one_kernel(struct lower *l, struct klaunch *k, const char *template_name, struct kdefs *d)
+{
+	int n = kgen_add(&l->out->gen, template_name, d, l->err);
+	if (n < 0)
+		return n;
+	k->n_variants = 1;
+	k->kernel[0] = (uint32_t)n;
+	k->cols[0] = 1;
+	return 0;
+}
+
+/* A product: kernels for 1, 4 and 8 tokens a work-item over the weight `w`. Arguments: w, input, what
+ * the epilogue has, rows. `set` defines the epilogue and adds its arguments. */
+static int product(struct lower *l, uint32_t op_index, int w, enum rows rows,
+		   void (*set)(struct lower *, struct klaunch *, struct kdefs *, const struct op *,
+			       const struct wpack *))
+{
+	const struct op *op = &l->g->ops[op_index];
+	static const uint32_t cols[LAUNCH_VARIANTS] = {1, 4, 8};
+
+	if (w < 0)
+		return w;
+	struct klaunch *k = add_launch(l, op_index);
+	if (!k)
+		return -ENOMEM;
+	const struct wpack *pack = &l->out->weights[w].pack;
+	k->grid = GRID_TILES;
+	k->size = pack->n_tiles;
+	k->group = l->target->group_wide;
+	k->rows = rows;
+	k->n_variants = LAUNCH_VARIANTS;
+	for (uint32_t v = 0; v < LAUNCH_VARIANTS; v++) {
+		struct kdefs d;
+		kdefs_init(&d);
+		k->n_args = 0;
+		arg(k, KARG_WEIGHT, (uint32_t)w);
+		kdefs_set(&d, "FORMAT", "%d", (int)pack->format);
+		kdefs_set(&d, "K", "%u", pack->k);
+		kdefs_set(&d, "N_TILES", "%u", pack->n_tiles);
+		kdefs_set(&d, "COLS", "%u", cols[v]);
+		if (op->in[3] != TENSOR_NONE) {
+			tensor(l, k, &d, "xq", op->in[3], false);
+			tensor(l, k, &d, "xs", op->in[4], false);
+		} else {
+			tensor(l, k, &d, "x", op->in[0], false);
+		}
+		set(l, k, &d, op, pack);
+		arg(k, KARG_ROWS, 0);
+		int n = kgen_add(&l->out->gen, "linear", &d, l->err);
+		kdefs_done(&d);
+		if (n < 0)
+			return n;
+		k->kernel[v] = (uint32_t)n;
+		k->cols[v] = cols[v];
+	}
+	return 0;
+}
+
+static void epilogue_store(struct lower *l, struct klaunch *k, struct kdefs *d, const struct op *op,
+			   const struct wpack *pack)
+{
+	(void)pack;
+	kdefs_set(d, "EPILOGUE", "EPILOGUE_STORE");
+	kdefs_set(d, "EPILOGUE_PARAMS", "PARAM_OUT");
+	kdefs_set(d, "OUT_SLICES", "%u", l->layout->bindings[op->out[0]].slices);
+	tensor(l, k, d, "y", op->out[0], true);
+}
+
+static void epilogue_swiglu(struct lower *l, struct klaunch *k, struct kdefs *d, const struct op *op,
+			    const struct wpack *pack)
+{
+	(void)pack;
+	kdefs_set(d, "EPILOGUE", "EPILOGUE_SWIGLU");
+	kdefs_set(d, "EPILOGUE_PARAMS", "PARAM_OUT");
+	kdefs_set(d, "OUT_SLICES", "%u", l->layout->bindings[op->out[0]].slices);
+	tensor(l, k, d, "y", op->out[0], true);
+}
+
+static void epilogue_qkv(struct lower *l, struct klaunch *k, struct kdefs *d, const struct op *op,
+			 const struct wpack *pack)
+{
+	uint32_t tiles[3] = {0};
+	for (uint32_t p = 0; p < pack->n_parts; p++)
+		for (uint32_t i = 0; i < 3; i++)
+			if (op->w[i] == pack->parts[p].tensor)
+				tiles[i] = pack->parts[p].n_tiles;
+	kdefs_set(d, "EPILOGUE", "EPILOGUE_QKV");
+	kdefs_set(d, "EPILOGUE_PARAMS",
+		  "PARAM_OUT BUF_OUT(HALF, kpool), BUF_OUT(HALF, vpool), BUF_IN(int, slot), BUF_IN(float, rope),");
+	kdefs_set(d, "TILES_Q", "%u", tiles[0]);
+	kdefs_set(d, "TILES_K", "%u", tiles[1]);
+	kdefs_set(d, "HEAD_TILES", "%u", op->head_dim / (2 * l->target->lanes));
+	kdefs_set(d, "KV_HEADS", "%u", op->kv_heads);
+	kdefs_set(d, "D", "%u", op->head_dim);
+	kdefs_set(d, "OUT_SLICES", "%u", l->layout->bindings[op->out[0]].slices);
+	tensor(l, k, d, "y", op->out[0], true);
+	arg(k, KARG_KV_K, l->g->tensors[op->in[1]].layer);
+	arg(k, KARG_KV_V, l->g->tensors[op->in[2]].layer);
+	arg(k, KARG_STEP, STEP_SLOT);
+	arg(k, KARG_STEP, STEP_ROPE);
+}
+
+static int lower_linear(struct lower *l, uint32_t i)
+{
+	const struct op *op = &l->g->ops[i];
+	const enum wpack_pairing plain = WPACK_PLAIN;
+	return product(l, i, add_packed(l, op->w, &plain, 1, op), l->g->tensors[op->out[0]].rows,
+		       epilogue_store);
+}
+
+static int lower_gate_up(struct lower *l, uint32_t i)
+{
+	const struct op *op = &l->g->ops[i];
+	const enum wpack_pairing gate[2] = {WPACK_GATE, WPACK_GATE};
+	return product(l, i, add_packed(l, op->w, gate, 2, op), l->g->tensors[op->out[0]].rows,
+		       epilogue_swiglu);
+}
+
+/* One product where the formats agree, else one for each run of equal formats. */
+static int lower_qkv(struct lower *l, uint32_t i)
+{
+	const struct op *op = &l->g->ops[i];
+	const enum wpack_pairing pairings[3] = {WPACK_ROPE, WPACK_ROPE, WPACK_PLAIN};
+	for (uint32_t first = 0, n; first < 3; first += n) {
+		for (n = 1; first + n < 3; n++)
+			if (l->g->tensors[op->w[first + n]].format != l->g->tensors[op->w[first]].format)
+				break;
+		int r = product(l, i, add_packed(l, op->w + first, pairings + first, n, op), ROWS_STEP,
+				epilogue_qkv);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int lower_norm(struct lower *l, uint32_t i)
+{
+	const struct op *op = &l->g->ops[i];
+	const bool delta = op->kind == OP_ADD_RMSNORM;
+	const tensor_id out = op->out[0] != TENSOR_NONE ? op->out[0] : op->out[2];
+	struct kdefs d;
+	int w = add_raw(l, op->w[0]);
+	if (w < 0)
+		return w;
+	struct klaunch *k = add_launch(l, i);
+	if (!k)
+		return -ENOMEM;
+	k->grid = GRID_ROWS;
+	k->group = l->target->group;
+	k->rows = l->g->tensors[out].rows;
+	kdefs_init(&d);
+	kdefs_set(&d, "C", "%u", l->g->tensors[op->in[0]].channels);
+	kdefs_set(&d, "EPS", "%.9gf", (double)op->eps);
+	kdefs_set(&d, "GROUP", "%u", k->group);
+	kdefs_set(&d, "HAS_DELTA", "%d", delta);
+	kdefs_set(&d, "WRITE_SUM", "%d", op->out[1] != TENSOR_NONE);
+	kdefs_set(&d, "WRITE_Y", "%d", op->out[0] != TENSOR_NONE);
+	kdefs_set(&d, "WRITE_Q", "%d", op->out[2] != TENSOR_NONE);
+	kdefs_set(&d, "GATHER", "%d", op->gather);
+	arg(k, KARG_WEIGHT, (uint32_t)w);
+	arg(k, KARG_STEP, STEP_OUT_ROW);
+	tensor(l, k, &d, "x", op->in[0], false);
+	if (delta)
+		tensor(l, k, &d, "delta", op->in[1], false);
+	if (op->out[0] != TENSOR_NONE)
+		tensor(l, k, &d, "y", op->out[0], true);
+	if (op->out[1] != TENSOR_NONE)
+		tensor(l, k, &d, "sum", op->out[1], true);
+	if (op->out[2] != TENSOR_NONE) {
+		tensor(l, k, &d, "xq", op->out[2], true);
+		tensor(l, k, &d, "xs", op->out[3], true);
+	}
+	arg(k, KARG_ROWS, 0);
+	int r = one_kernel(l, k, "norm", &d);
+	kdefs_done(&d);
+	return r;
+}
+
+static int lower_quantize(struct lower *l, uint32_t i)
+{
+	const struct op *op = &l->g->ops[i];
+	struct kdefs d;
+	struct klaunch *k = add_launch(l, i);
+	if (!k)
+		return -ENOMEM;
+	k->grid = GRID_ROWS;
+	k->group = l->target->group;
+	k->rows = l->g->tensors[op->out[2]].rows;
+	kdefs_init(&d);
+	kdefs_set(&d, "C", "%u", l->g->tensors[op->in[0]].channels);
+	kdefs_set(&d, "GROUP", "%u", k->group);
+	tensor(l, k, &d, "x", op->in[0], false);
+	tensor(l, k, &d, "xq", op->out[2], true);
+	tensor(l, k, &d, "xs", op->out[3], true);
+	arg(k, KARG_ROWS, 0);
+	int r = one_kernel(l, k, "quantize", &d);
+	kdefs_done(&d);
+	return r;
+}
+
+static int lower_eltwise(struct lower *l, uint32_t i, const char *expression)
+{
+	const struct op *op = &l->g->ops[i];
+	struct kdefs d;
+	struct klaunch *k = add_launch(l, i);
+	if (!k)
+		return -ENOMEM;
+	k->grid = GRID_ROWS;
+	k->group = l->target->group;
+	k->rows = l->g->tensors[op->out[0]].rows;
+	kdefs_init(&d);
+	kdefs_set(&d, "C", "%u", (l->g->tensors[op->out[0]].channels + 3) / 4 * 4);
+	kdefs_set(&d, "GROUP", "%u", k->group);
+	kdefs_set(&d, "EXPRESSION", "%s", expression);
+	tensor(l, k, &d, "a", op->in[0], false);
+	tensor(l, k, &d, "b", op->in[1], false);
+	tensor(l, k, &d, "y", op->out[0], true);
+	arg(k, KARG_ROWS, 0);
+	int r = one_kernel(l, k, "eltwise", &d);
+	kdefs_done(&d);
+	return r;
+}
+
+static int lower_embed(struct lower *l, uint32_t i)
+{
+	const struct op *op = &l->g->ops[i];
+	const enum wpack_pairing plain = WPACK_PLAIN;
+	struct kdefs d;
+	int w = add_packed(l, op->w, &plain, 1, op);
+	if (w < 0)
+		return w;
+	struct klaunch *k = add_launch(l, i);
+	if (!k)
+		return -ENOMEM;
+	const struct wpack *pack = &l->out->weights[w].pack;
+	k->grid = GRID_ROWS;
+	k->group = l->target->group;
+	k->rows = ROWS_STEP;
+	kdefs_init(&d);
+	kdefs_set(&d, "FORMAT", "%d", (int)pack->format);
+	kdefs_set(&d, "K", "%u", pack->k);
+	kdefs_set(&d, "GROUP", "%u", k->group);
+	arg(k, KARG_WEIGHT, (uint32_t)w);
+	arg(k, KARG_STEP, STEP_TOKEN);
+	tensor(l, k, &d, "y", op->out[0], true);
+	arg(k, KARG_ROWS, 0);
+	int r = one_kernel(l, k, "embed", &d);
+	kdefs_done(&d);
+	return r;
+}
+
+static int lower_attention(struct lower *l, uint32_t i)
+{
+	const struct op *op = &l->g->ops[i];
+	struct kdefs d;
+	struct klaunch *k = add_launch(l, i);
+	if (!k)
+		return -ENOMEM;
+	k->grid = GRID_HEADS_ROWS;
+	k->size = op->heads;
+	k->rows = ROWS_STEP;
+	kdefs_init(&d);
+	kdefs_set(&d, "HEADS", "%u", op->heads);
+	kdefs_set(&d, "KV_HEADS", "%u", op->kv_heads);
+	kdefs_set(&d, "D", "%u", op->head_dim);
+	kdefs_set(&d, "SCALE", "%.9gf", (double)op->scale);
+	kdefs_set(&d, "TABLE_STRIDE", "%u", l->table_stride);
+	arg(k, KARG_KV_K, l->g->tensors[op->in[1]].layer);
+	arg(k, KARG_KV_V, l->g->tensors[op->in[2]].layer);
+	arg(k, KARG_STEP, STEP_POS);
+	arg(k, KARG_STEP, STEP_TABLE);
+	arg(k, KARG_STEP, STEP_TABLES);
+	tensor(l, k, &d, "x", op->in[0], false);
+	tensor(l, k, &d, "y", op->out[0], true);
+	arg(k, KARG_ROWS, 0);
+	int r = one_kernel(l, k, "attention", &d);
+	kdefs_done(&d);
+	return r;
+}
+
+static int lower_op(struct lower *l, uint32_t i)
+{
+	switch (l->g->ops[i].kind) {
+	case OP_EMBED:
+		return lower_embed(l, i);
+	case OP_RMSNORM:
+	case OP_ADD_RMSNORM:
+		return lower_norm(l, i);
+	case OP_LINEAR:
+		return lower_linear(l, i);
+	case OP_QKV_ROPE_KV:
+		return lower_qkv(l, i);
+	case OP_GATE_UP:
+		return lower_gate_up(l, i);
+	case OP_QUANTIZE:
+		return lower_quantize(l, i);
+	case OP_ATTENTION:
+		return lower_attention(l, i);
+	case OP_ADD:
+		return lower_eltwise(l, i, "a + b");
+	case OP_SILU_MUL:
+		return lower_eltwise(l, i, "silu_f4(a) * b");
+	default:
+		return err_set(l->err, -ENOTSUP, "op %u (%s): no device operation", i,
+			       op_name(l->g->ops[i].kind));
+	}
+}
+
+static int lower_page_copy(struct lower *l)
+{
+	struct kdefs d;
+	l->out->page_ints = l->g->n_kv_heads * l->g->head_dim * KV_PAGE_TOK / 2;
+	kdefs_init(&d);
+	kdefs_set(&d, "PAGE_INTS", "%u", l->out->page_ints);
+	int n = kgen_add(&l->out->gen, "page_copy", &d, l->err);
+	kdefs_done(&d);
+	if (n >= 0)
+		l->out->copy_kernel = (uint32_t)n;
+	return n;
+}
+
+int lower_graph(struct lowered *out, const struct graph *g, const struct layout *layout,
+		const struct kgen_target *target, uint32_t table_stride, struct err *reterr)
+{
+	struct lower l = {out, g, layout, target, table_stride, reterr};
+	int r = 0;
+
+	memset(out, 0, sizeof *out);
+	kgen_init(&out->gen, target);
+	for (uint32_t i = 0; i < g->n_ops && r >= 0; i++)
+		r = lower_op(&l, i);
+	if (r >= 0)
+		r = lower_page_copy(&l);
+	if (r < 0) {
+		lower_done(out);
+		return r;
+	}
+	return 0;
+}
+
+void lower_done(struct lowered *l)
+{
+	if (!l)
+		return;
+	kgen_done(&l->gen);
+	free(l->weights);
+	free(l->launches);
+	memset(l, 0, sizeof *l);
+}

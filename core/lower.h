@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lowering: a fused graph with its layout becomes weights to load, kernels to build and a list of
+ * launches, all of it data. The device executor (device.c) allocates and runs it without knowing any
+ * operation; this is where an operation chooses its kernels, and it knows no backend. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "core/graph.h"
+#include "core/kgen.h"
+#include "core/layout.h"
+#include "core/wpack.h"
+
+#define LAUNCH_ARGS_MAX 16
+#define LAUNCH_VARIANTS 3
+
+/* The parameters of a step, in one buffer that is written before each step. */
+enum step_section {
+	STEP_TOKEN,   /* int [rows] */
+	STEP_POS,     /* int [rows] */
+	STEP_SLOT,    /* int [rows] */
+	STEP_TABLE,   /* int [rows] */
+	STEP_OUT_ROW, /* int [out_rows] */
+	STEP_ROPE,    /* float [rows][2][head_dim / 2]: cos, then sin */
+	STEP_TABLES,  /* int [parallel][table_stride] */
+	STEP_SECTIONS
+};
+
+enum karg_type { KARG_TENSOR, KARG_WEIGHT, KARG_KV_K, KARG_KV_V, KARG_STEP, KARG_ROWS };
+
+struct karg {
+	enum karg_type type;
+	uint32_t index; /* tensor id, weight, layer or section */
+};
+
+enum grid {
+	GRID_TILES,    /* x: tiles over group_wide; y: groups of columns, where the target splits them */
+	GRID_ROWS,     /* x: rows */
+	GRID_HEADS_ROWS, /* x: `size` heads, y: rows */
+};
+
+struct klaunch {
+	uint32_t op;   /* index in the fused graph, for messages */
+	uint32_t n_variants;
+	uint32_t kernel[LAUNCH_VARIANTS]; /* by tokens a work-item, ascending */
+	uint32_t cols[LAUNCH_VARIANTS];
+	enum grid grid;
+	uint32_t size;  /* tiles or heads */
+	uint32_t group; /* work-items a group */
+	enum rows rows; /* ROWS_STEP or ROWS_OUT */
+	uint32_t n_args; /* the last is KARG_ROWS */
+	struct karg args[LAUNCH_ARGS_MAX];
+};
+
+/* A weight buffer: packed, or (norms) the file's floats as they are. */
+struct wload {
+	bool packed;
+	struct wpack pack;
+	tensor_id raw;
+	size_t bytes;
+};
+
+struct lowered {
+	struct kgen gen;
+	struct wload *weights;
+	struct klaunch *launches;
+	uint32_t n_weights, cap_weights, n_launches, cap_launches;
+	size_t weight_bytes;
+	uint32_t copy_kernel; /* page_copy.k: pool, source page, destination page */
+	uint32_t page_ints;   /* of one page of one layer's K (or V), in 32-bit words */
+};
+
+/* Lowers every op of the fused graph. `table_stride` is the length of a page table. 0 or -errno naming
+ * the op or tensor. Any thread; needs no device. */
+int lower_graph(struct lowered *l, const struct graph *g, const struct layout *layout,
+                const struct kgen_target *target, uint32_t table_stride, struct err *reterr);
+void lower_done(struct lowered *l); /* zeroed is fine */
