@@ -24,4 +24,21 @@ tests_unit_test_graph_LDADD = $(UNIT_LIBS)
 tests_unit_test_gguf_SOURCES = tests/unit/test_gguf.c
 tests_unit_test_gguf_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_gguf_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_reference tests/unit/test_model tests/unit/test_gguf_hostile
+tests_unit_test_reference_SOURCES = tests/unit/test_reference.c
+tests_unit_test_reference_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_reference_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
+tests_unit_test_model_SOURCES = tests/unit/test_model.c
+tests_unit_test_model_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_model_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
+tests_unit_test_gguf_hostile_SOURCES = tests/unit/test_gguf_hostile.c
+tests_unit_test_gguf_hostile_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_gguf_hostile_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
+endif
+
+if WITH_FUZZ
+noinst_PROGRAMS += tests/fuzz/fuzz_gguf
+tests_fuzz_fuzz_gguf_SOURCES = tests/fuzz/fuzz_gguf.c
+tests_fuzz_fuzz_gguf_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+tests_fuzz_fuzz_gguf_LDADD = tests/lib/libtinygguf.a $(LIBS_ALL)
 endif

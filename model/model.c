@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening a model: file, architecture's graph, tokenizer and chat template, checked against each
+ * other. */
+#include "model/model.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/arch.h"
+
+const struct arch model_archs[] = {
+	{"llama", arch_llama_build},
+	{NULL, NULL},
+};
+
+/* --- names --- */
+
+/* Lower case, digits, '.', '_' and single '-'; everything else is a '-'. Empty when nothing is
+ * left. */
+static void make_id(const char *s, size_t len, char *id, size_t room)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < len && n + 1 < room; i++) {
+		char c = s[i];
+		if (c >= 'A' && c <= 'Z')
+			c = (char)(c - 'A' + 'a');
+		bool plain =
+			(c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_';
+		if (plain)
+			id[n++] = c;
+		else if (n && id[n - 1] != '-')
+			id[n++] = '-';
+	}
+	while (n && (id[n - 1] == '-' || id[n - 1] == '.'))
+		n--;
+	id[n] = '\0';
+	/* No name may look like a path or a hidden file. */
+	if (id[0] == '.')
+		id[0] = '_';
+}
+
+static void id_of_file(const char *path, char *id, size_t room)
+{
+	const char *base = strrchr(path, '/');
+	size_t len;
+
+	base = base ? base + 1 : path;
+	len = strlen(base);
+	if (len > 5 && !strcmp(base + len - 5, ".gguf"))
+		len -= 5;
+	make_id(base, len, id, room);
+}
+
+static int read_id(struct model *m, struct err *reterr)
+{
+	struct gguf_str name;
+	int r;
+
+	m->id[0] = '\0';
+	if (gguf_find(&m->file, "general.name")) {
+		if ((r = gguf_get_str(&m->file, "general.name", &name, reterr)) < 0)
+			return r;
+		make_id(name.s, name.len, m->id, sizeof(m->id));
+	}
+	if (!m->id[0])
+		id_of_file(m->file.path, m->id, sizeof(m->id));
+	if (!m->id[0])
+		snprintf(m->id, sizeof(m->id), "model");
+	return 0;
+}
+
+/* --- architecture --- */
+
+static int unknown_arch(const struct model *m, struct gguf_str name, struct err *reterr)
+{
+	char known[200] = "";
+	size_t n = 0;
+
+	for (const struct arch *a = model_archs; a->name && n < sizeof(known) - 1; a++)
+		n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", n ? ", " : "", a->name);
+	return err_set(reterr, -ENOTSUP, "%s: architecture '%.*s' is not supported (supported: %s)",
+		       m->file.path, (int)(name.len < 60 ? name.len : 60), name.s, known);
+}
+
+static int read_arch(struct model *m, const struct arch **ret, struct err *reterr)
+{
+	struct gguf_str name;
+	int r = gguf_get_str(&m->file, "general.architecture", &name, reterr);
+
+	if (r < 0)
+		return r;
+	for (const struct arch *a = model_archs; a->name; a++) {
+		if (strlen(a->name) == name.len && !memcmp(a->name, name.s, name.len)) {
+			snprintf(m->architecture, sizeof(m->architecture), "%s", a->name);
+			*ret = a;
+			return 0;
+		}
+	}
+	return unknown_arch(m, name, reterr);
+}
+
+static uint64_t count_params(const struct gguf *g)
+{
+	uint64_t sum = 0;
+
+	for (uint64_t i = 0; i < g->n_tensors; i++) {
+		uint64_t n = 1;
+		/* Sizes of supported formats are bounded by the file; others may saturate. */
+		for (uint32_t d = 0; d < 4; d++) {
+			if (__builtin_mul_overflow(n, g->tensors[i].dims[d], &n))
+				n = UINT64_MAX;
+		}
+		if (__builtin_add_overflow(sum, n, &sum))
+			sum = UINT64_MAX;
+	}
+	return sum;
+}
+
+/* --- text --- */
+
+/* Tokenizer and template know no file: it is named here where they have not said it. */
+static int name_file(const struct model *m, int r, struct err *reterr)
+{
+	if (r < 0 && reterr && strncmp(reterr->msg, m->file.path, strlen(m->file.path)) != 0)
+		err_prefix(reterr, "%s", m->file.path);
+	return r;
+}
+
+/* The spelling of a token; "" for none. */
+static char *token_text(const struct tokenizer *t, uint32_t id)
+{
+	struct strbuf sb = {0};
+
+	if (id != UINT32_MAX && tokenizer_bytes(t, id, true, &sb) < 0) {
+		sb_done(&sb);
+		return NULL;
+	}
+	return sb_take(&sb, NULL);
+}
+
+/* The chat template, when there is one; why it can't be used goes to m->chat_error. */
+static int read_template(struct model *m)
+{
+	static const char key[] = "tokenizer.chat_template";
+	struct gguf_str text;
+	int r;
+
+	if (!gguf_find(&m->file, key))
+		return 0;
+	r = gguf_get_str(&m->file, key, &text, &m->chat_error);
+	if (r < 0)
+		return r;
+	r = template_new(text.s, text.len, &m->chat, &m->chat_error);
+	if (r < 0) {
+		m->chat = NULL;
+		err_prefix(&m->chat_error, "key '%s'", key);
+		name_file(m, r, &m->chat_error);
+	}
+	return r;
+}
+
+static int read_text(struct model *m, struct err *reterr)
+{
+	int r = tokenizer_new(&m->file, &m->tokenizer, reterr);
+
+	if (r < 0) {
+		m->tokenizer = NULL;
+		return name_file(m, r, reterr);
+	}
+	m->bos_text = token_text(m->tokenizer, tokenizer_bos(m->tokenizer));
+	m->eos_text = token_text(m->tokenizer, tokenizer_eos(m->tokenizer));
+	if (!m->bos_text || !m->eos_text)
+		return err_set(reterr, -ENOMEM, "%s: out of memory", m->file.path);
+	r = read_template(m);
+	return r == -ENOMEM ? err_set(reterr, r, "%s", m->chat_error.msg) : 0;
+}
+
+static int read_model(struct model *m, struct err *reterr)
+{
+	const struct arch *arch = NULL;
+	int r;
+
+	if ((r = read_arch(m, &arch, reterr)) < 0 ||
+	    (r = arch->build(&m->file, &m->graph, reterr)) < 0 || (r = read_text(m, reterr)) < 0)
+		return r;
+	if (m->chat_error.code)
+		return err_set(reterr, m->chat_error.code, "%s", m->chat_error.msg);
+	if (tokenizer_n_vocab(m->tokenizer) != m->graph.n_vocab)
+		return err_set(reterr, -EBADMSG,
+			       "%s: tensor 'token_embd.weight' has %u rows, but key "
+			       "'tokenizer.ggml.tokens' %u tokens",
+			       m->file.path, m->graph.n_vocab, tokenizer_n_vocab(m->tokenizer));
+	return 0;
+}
+
+static int open_file(struct model *m, const char *path, struct err *reterr)
+{
+	int r;
+
+	memset(m, 0, sizeof(*m));
+	graph_init(&m->graph);
+	if ((r = gguf_open(&m->file, path, reterr)) < 0)
+		return r;
+	m->file_bytes = m->file.file.bytes;
+	m->n_params = count_params(&m->file);
+	return read_id(m, reterr);
+}
+
+/* Closes what is half open. A missing key is a bad file: only a missing file is -ENOENT. */
+static int finish(struct model *m, int r, struct err *reterr)
+{
+	if (r == -ENOENT && m->file.file.data) {
+		r = -EBADMSG;
+		if (reterr)
+			reterr->code = r;
+	}
+	if (r < 0)
+		model_close(m);
+	return r;
+}
+
+int model_open(struct model *m, const char *path, struct err *reterr)
+{
+	int r = open_file(m, path, reterr);
+
+	return finish(m, r < 0 ? r : read_model(m, reterr), reterr);
+}
+
+int model_open_vocab(struct model *m, const char *path, struct err *reterr)
+{
+	int r = open_file(m, path, reterr);
+
+	return finish(m, r < 0 ? r : read_text(m, reterr), reterr);
+}
+
+void model_close(struct model *m)
+{
+	if (!m)
+		return;
+	template_free(m->chat);
+	tokenizer_free(m->tokenizer);
+	graph_done(&m->graph);
+	free(m->bos_text);
+	free(m->eos_text);
+	gguf_close(&m->file);
+	memset(m, 0, sizeof(*m));
+}
