@@ -26,3 +26,10 @@ tests_unit_test_ops_SOURCES = tests/unit/test_ops.c tests/lib/opgraph.c tests/li
 tests_unit_test_ops_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_ops_LDADD = $(UNIT_LIBS)
 endif
+
+# Built by the stage tests/kernels/run of ./check.
+EXTRA_PROGRAMS = tests/kernels/nvrtc
+tests_kernels_nvrtc_SOURCES = tests/kernels/nvrtc.c
+tests_kernels_nvrtc_LDADD = $(LIBS_ALL) -ldl
+CLEANFILES += tests/kernels/nvrtc
+EXTRA_DIST += tests/kernels/run
