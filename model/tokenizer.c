@@ -136,6 +136,8 @@ static int encode_plain(struct encoder *e, size_t start, size_t end)
 	size_t len;
 	int r;
 
+	if (start == end)
+		return 0;
 	pretok_set_text(&e->words, e->text + start, end - start);
 	while ((r = pretok_next(e->t->pretok, &e->words, &word, &len, e->err)) > 0)
 		if ((r = encode_word(e, word, len)) < 0)
