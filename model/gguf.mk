@@ -34,6 +34,11 @@ tests_unit_test_model_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
 tests_unit_test_gguf_hostile_SOURCES = tests/unit/test_gguf_hostile.c
 tests_unit_test_gguf_hostile_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_gguf_hostile_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_model_oom
+tests_unit_test_model_oom_SOURCES = tests/unit/test_model_oom.c
+tests_unit_test_model_oom_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_model_oom_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
+tests_unit_test_model_oom_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
 endif
 
 if WITH_FUZZ

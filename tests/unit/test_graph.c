@@ -7,12 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/fuse.h"
+
 static const uint8_t bytes[4096];
 
 /* A small model of one layer, with the ids that the tests break. */
 struct small {
 	struct graph g;
-	tensor_id embd, norm, q, k, v, qr, kr, kv_k, kv_v, att, sum, rows, logits;
+	tensor_id embd, norm, q, k, v, qr, kr, kv_k, kv_v, att, sum, rows, normed, logits;
 	tensor_id w_embd, w_norm, w_q, w_k;
 	uint32_t op_embed, op_norm, op_q, op_rope, op_write, op_att, op_add, op_gather, op_out;
 };
@@ -58,6 +60,7 @@ static void build(struct small *s)
 	s->att = graph_act(g, ROWS_STEP, 32, "att");
 	s->sum = graph_act(g, ROWS_STEP, 32, "sum");
 	s->rows = graph_act(g, ROWS_OUT, 32, "rows");
+	s->normed = graph_act(g, ROWS_OUT, 32, "normed");
 	s->logits = graph_act(g, ROWS_OUT, 10, "logits");
 	g->tensors[s->logits].role = ROLE_LOGITS;
 	g->logits = s->logits;
@@ -83,7 +86,8 @@ static void build(struct small *s)
 	s->op_gather = g->n_ops;
 	add(s, OP_GATHER, s->sum, NONE, NONE, s->rows);
 	s->op_out = g->n_ops;
-	add(s, OP_LINEAR, s->rows, NONE, s->w_embd, s->logits);
+	add(s, OP_RMSNORM, s->rows, NONE, s->w_norm, s->normed);
+	add(s, OP_LINEAR, s->normed, NONE, s->w_embd, s->logits);
 }
 
 static struct op *op_at(struct small *s, uint32_t i)
@@ -285,6 +289,27 @@ static void logits_id(struct small *s)
 	s->g.logits = s->g.n_tensors + 5;
 }
 
+static void no_output(struct small *s)
+{
+	op_at(s, s->op_add)->out[0] = NONE;
+}
+
+static void no_weight(struct small *s)
+{
+	op_at(s, s->op_q)->w[0] = NONE;
+}
+
+static void input_role(struct small *s)
+{
+	s->g.tensors[s->embd].role = (enum role)77;
+}
+
+static void write_rows(struct small *s)
+{
+	op_at(s, s->op_write)->in[0] = s->rows;
+	s->g.tensors[s->rows].role = ROLE_INPUT;
+}
+
 static void no_such_op(struct small *s)
 {
 	op_at(s, s->op_add)->kind = OP_KINDS;
@@ -324,6 +349,10 @@ static const struct broken broken[] = {
 	{"(add), tensor sum: an output can't have a fixed number", output_fixed},
 	{"the logits", logits_role},
 	{"the logits", logits_id},
+	{"(add), tensor (none): an output is missing", no_output},
+	{"(linear), tensor (none): a weight is missing", no_weight},
+	{"tensor embd", input_role},
+	{"(kv_write), tensor rows: rows for the KV pool", write_rows},
 	{"no such operation", no_such_op},
 };
 
@@ -374,6 +403,127 @@ START_TEST(test_quantized)
 }
 END_TEST
 
+/* What the fusion pass makes is sound too, and its ops are checked like a model's. */
+struct broken_fused {
+	const char *names;
+	enum op_kind kind;
+	void (*how)(struct graph *g, struct op *op);
+};
+
+static void qkv_no_kv(struct graph *g, struct op *op)
+{
+	(void)g;
+	op->in[1] = op->out[0];
+}
+
+static void qkv_heads(struct graph *g, struct op *op)
+{
+	(void)g;
+	op->kv_heads = 3;
+}
+
+static void qkv_rope(struct graph *g, struct op *op)
+{
+	(void)op;
+	g->rope.dims = 0;
+}
+
+static void qkv_k_rows(struct graph *g, struct op *op)
+{
+	g->tensors[op->in[1]].channels = 32;
+}
+
+static void qkv_w_channels(struct graph *g, struct op *op)
+{
+	g->tensors[op->w[2]].channels = 64;
+}
+
+static void qkv_third_weight(struct graph *g, struct op *op)
+{
+	(void)g;
+	op->w[2] = TENSOR_NONE;
+}
+
+static void norm_nothing(struct graph *g, struct op *op)
+{
+	(void)g;
+	op->out[0] = op->out[2] = op->out[3] = TENSOR_NONE;
+}
+
+static void norm_gather(struct graph *g, struct op *op)
+{
+	(void)g;
+	op->gather = true;
+}
+
+static void norm_gather_out(struct graph *g, struct op *op)
+{
+	op->in[0] = graph_act(g, ROWS_OUT, 32, "late");
+	g->tensors[op->in[0]].role = ROLE_INPUT;
+	op->gather = true;
+}
+
+static void norm_q_format(struct graph *g, struct op *op)
+{
+	g->tensors[op->out[2]].format = FORMAT_F32;
+}
+
+static void norm_q_channels(struct graph *g, struct op *op)
+{
+	g->tensors[op->out[2]].channels = 64;
+	g->tensors[op->out[3]].channels = 4;
+}
+
+static void quantize_rows(struct graph *g, struct op *op)
+{
+	g->tensors[op->out[2]].rows = g->tensors[op->out[3]].rows = ROWS_OUT;
+}
+
+static const struct broken_fused broken_fused[] = {
+	{"(qkv_rope_kv)", OP_QKV_ROPE_KV, qkv_no_kv},
+	{"heads is no multiple", OP_QKV_ROPE_KV, qkv_heads},
+	{"rope dimensions", OP_QKV_ROPE_KV, qkv_rope},
+	{"tensor kv.0.k: its channels", OP_QKV_ROPE_KV, qkv_k_rows},
+	{"tensor k.weight: its channels", OP_QKV_ROPE_KV, qkv_w_channels},
+	{"a weight is missing", OP_QKV_ROPE_KV, qkv_third_weight},
+	{"nothing comes out", OP_RMSNORM, norm_nothing},
+	{"(rmsnorm), tensor norm.q8: its rows", OP_RMSNORM, norm_gather},
+	{"rows can be picked of the step's only", OP_RMSNORM, norm_gather_out},
+	{"tensor norm.q8: it is not int8", OP_RMSNORM, norm_q_format},
+	{"tensor norm.q8: its channels", OP_RMSNORM, norm_q_channels},
+	{"tensor sum.q8: its rows", OP_QUANTIZE, quantize_rows},
+};
+
+START_TEST(test_fused)
+{
+	const struct broken_fused *b = _i ? &broken_fused[_i - 1] : NULL;
+	struct small s;
+	struct graph fused;
+	struct err err = {0};
+	tensor_id more;
+
+	build(&s);
+	/* A product of quantized weights whose input no norm makes. */
+	more = graph_act(&s.g, ROWS_STEP, 32, "more");
+	add(&s, OP_LINEAR, s.sum, NONE, s.w_q, more);
+	ck_assert_msg(fuse_graph(&s.g, &fused, &err) == 0, "%s", err.msg);
+	ck_assert_msg(graph_check(&fused, &err) == 0, "%s", err.msg);
+	ck_assert_uint_lt(fused.n_ops, s.g.n_ops);
+	if (b) {
+		struct op *op = NULL;
+		for (uint32_t i = 0; i < fused.n_ops && !op; i++)
+			op = fused.ops[i].kind == b->kind ? &fused.ops[i] : NULL;
+		ck_assert_msg(op != NULL, "no %s in the fused graph", op_name(b->kind));
+		b->how(&fused, op);
+		ck_assert_int_eq(graph_check(&fused, &err), -EINVAL);
+		ck_assert_msg(strstr(err.msg, b->names) != NULL, "\"%s\" is not in \"%s\"",
+			      b->names, err.msg);
+	}
+	graph_done(&fused);
+	graph_done(&s.g);
+}
+END_TEST
+
 START_TEST(test_names)
 {
 	struct graph g;
@@ -398,6 +548,8 @@ int main(void)
 	tcase_add_test(t, test_sound);
 	tcase_add_loop_test(t, test_broken, 0, (int)(sizeof(broken) / sizeof(*broken)));
 	tcase_add_test(t, test_quantized);
+	tcase_add_loop_test(t, test_fused, 0,
+			    1 + (int)(sizeof(broken_fused) / sizeof(*broken_fused)));
 	tcase_add_test(t, test_names);
 	suite_add_tcase(s, t);
 	SRunner *sr = srunner_create(s);
