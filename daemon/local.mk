@@ -31,3 +31,22 @@ tests_unit_test_sched_load_SOURCES = tests/unit/test_sched_load.c $(SCHED_RIG)
 tests_unit_test_sched_load_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_sched_load_LDADD = libdaemon.a libbase.a $(CHECK_LIBS) -lm
 endif
+
+sbin_PROGRAMS += driftd
+driftd_SOURCES = daemon/driftd.c
+driftd_LDADD = $(LIBS_ALL)
+EXTRA_DIST += tests/e2e/soak.py
+
+bin_PROGRAMS += driftctl
+driftctl_SOURCES = daemon/driftctl.c daemon/ctl.h daemon/ctl_bench.c daemon/ctl_chat.c daemon/ctl_http.c daemon/ctl_http.h \
+  daemon/ctl_plan.c daemon/ctl_tokenize.c daemon/ctl_util.c
+driftctl_LDADD = $(LIBS_ALL)
+noinst_PROGRAMS += tests/cannedhttp
+tests_cannedhttp_SOURCES = tests/lib/cannedhttp.c
+dist_check_SCRIPTS += tests/ctl/run.sh
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_ctl_http
+tests_unit_test_ctl_http_SOURCES = tests/unit/test_ctl_http.c daemon/ctl_http.c daemon/ctl_http.h
+tests_unit_test_ctl_http_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_ctl_http_LDADD = libbase.a $(CHECK_LIBS)
+endif

@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* driftctl bench: tokens a second of prefill and decode, and the bytes that had to be moved for
+ * them. Bytes are what any implementation must read: the weights of the products once a step, K
+ * and V of what is attended to once a step and sequence, and K and V written. So bytes a second
+ * below what the memory can do is time lost. */
+#include "daemon/ctl.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "model/model.h"
+
+#define BATCHES_MAX 32
+#define REPEAT_MAX 1000
+#define SEED UINT64_C(0x9e3779b97f4a7c15)
+#define WARM_STEPS 2
+
+static const char help[] =
+	"Usage: driftctl bench -m FILE [OPTION]...\n"
+	"Measures prefill and decode with random tokens.\n\n"
+	"  -p, --prefill N        tokens of the prompt; 0: no prefill test [512]\n"
+	"  -n, --decode N         tokens to make for each sequence; 0: no decode test [128]\n"
+	"  -b, --batch LIST       numbers of sequences decoded at once [1,4,16]\n"
+	"  -r, --repeat R         times that each test is run; the median is given [1]\n"
+	"      --context N        limit of one sequence [what the tests need]\n"
+	"      --kv-tokens N      tokens in the pool [what the tests need]\n" CTL_ENGINE_HELP;
+
+struct bench {
+	struct ctl_engine_args args;
+	uint32_t prefill_tok, decode_tok, repeat;
+	uint32_t batches[BATCHES_MAX], n_batches;
+	struct model model;
+	struct engine *engine;
+	uint64_t random;
+	uint64_t body_bytes, head_bytes; /* weights that a step reads; those only for logits */
+	bool progress;                   /* standard error is a terminal */
+	struct strbuf out;
+	struct jw json;
+	char cache_dir[CTL_PATH_BYTES];
+};
+
+struct result {
+	const char *test;
+	uint32_t batch, tokens;
+	double seconds; /* of the median run */
+	double fastest_s, slowest_s;
+	uint64_t bytes;
+};
+
+static uint32_t random_token(struct bench *b)
+{
+	b->random ^= b->random << 13;
+	b->random ^= b->random >> 7;
+	b->random ^= b->random << 17;
+	return (uint32_t)((b->random >> 32) % b->model.graph.n_vocab);
+}
+
+/* Sums the weights of products: those of every step, and those after the gather, which only rows
+ * that want logits need. */
+static void count_weights(struct bench *b)
+{
+	const struct graph *g = &b->model.graph;
+
+	for (uint32_t i = 0; i < g->n_ops; i++) {
+		const struct op *op = &g->ops[i];
+
+		if (op->kind == OP_EMBED) /* a row a token only */
+			continue;
+		for (int k = 0; k < 3; k++) {
+			const struct tensor *t =
+				op->w[k] == TENSOR_NONE ? NULL : &g->tensors[op->w[k]];
+			const struct format_info *f = t ? format_get(t->format) : NULL;
+			uint64_t bytes;
+
+			if (!f)
+				continue;
+			bytes = (uint64_t)t->n_rows * (t->channels / f->block) * f->block_bytes;
+			if (op->out[0] != TENSOR_NONE && g->tensors[op->out[0]].rows == ROWS_OUT)
+				b->head_bytes += bytes;
+			else if (op->out[0] == g->logits)
+				b->head_bytes += bytes;
+			else
+				b->body_bytes += bytes;
+		}
+	}
+}
+
+static void progress(struct bench *b, const char *test, uint32_t batch, uint32_t done, uint32_t all)
+{
+	if (!b->progress)
+		return;
+	if (done == all)
+		fputs("\r\033[K", stderr);
+	else
+		fprintf(stderr, "\r%s, batch %" PRIu32 ": %" PRIu32 " of %" PRIu32 " \033[K", test,
+			batch, done, all);
+}
+
+static void loading(void *ud, const char *what, double fraction)
+{
+	(void)ud;
+	fprintf(stderr, "\r%s: %.0f %% \033[K", what, 100 * fraction);
+}
+
+static struct sampling greedy(const struct bench *b)
+{
+	struct sampling s = {.top_p = 1, .repetition_penalty = 1, .ignore_eos = true};
+
+	s.eog = tokenizer_eog(b->model.tokenizer, &s.n_eog);
+	return s;
+}
+
+static int seq_start(struct bench *b, const uint32_t *tokens, uint32_t n_tok, uint32_t grow_tok,
+		     uint32_t *ret_seq, struct err *reterr)
+{
+	uint32_t cached, seq;
+	int r = engine_seq_new(b->engine, tokens, n_tok, true, &seq, &cached);
+
+	if (r)
+		return err_set(reterr, r, "no sequence handle is left");
+	r = engine_seq_reserve(b->engine, seq, grow_tok);
+	if (r) {
+		engine_seq_free(b->engine, seq, false);
+		return err_set(reterr, r, "no KV pages for %" PRIu32 " tokens", grow_tok);
+	}
+	*ret_seq = seq;
+	return 0;
+}
+
+/* One prompt in chunks as large as a step can be; logits for its last token only. */
+static int run_prefill(struct bench *b, uint32_t n_tok, bool timed, int64_t *ret_ns,
+		       struct err *reterr)
+{
+	uint32_t chunk_tok = engine_get_plan(b->engine)->batch_tok;
+	uint32_t *tokens = calloc(n_tok, sizeof(*tokens));
+	struct sampling s = greedy(b);
+	uint32_t seq = 0;
+	int64_t start;
+	int r;
+
+	if (!tokens)
+		return err_set(reterr, -ENOMEM, "out of memory");
+	for (uint32_t i = 0; i < n_tok; i++)
+		tokens[i] = random_token(b);
+	r = seq_start(b, tokens, n_tok, n_tok, &seq, reterr);
+	if (r) {
+		free(tokens);
+		return r;
+	}
+	start = clock_ns();
+	for (uint32_t at = 0; at < n_tok && !r; at += chunk_tok) {
+		uint32_t n = n_tok - at < chunk_tok ? n_tok - at : chunk_tok;
+		struct step_item item = {.seq = seq,
+					 .tokens = tokens + at,
+					 .n_tok = n,
+					 .sample = at + n == n_tok,
+					 .sampling = &s,
+					 .history = tokens,
+					 .n_history = at + n,
+					 .n_prompt = n_tok};
+		struct step_out out = {0};
+
+		if (timed)
+			progress(b, "prefill", 1, at, n_tok);
+		r = engine_step(b->engine, &item, 1, &out, reterr);
+		if (!r && out.code)
+			r = err_set(reterr, out.code, "the logits are not finite");
+	}
+	*ret_ns = clock_ns() - start;
+	engine_seq_free(b->engine, seq, false);
+	free(tokens);
+	return r;
+}
+
+struct decode {
+	uint32_t *history; /* batch rows of n_tok + 1 */
+	uint32_t *seqs;
+	struct step_item *items;
+	struct step_out *outs;
+	uint32_t n_seqs;
+};
+
+static int decode_steps(struct bench *b, struct decode *d, uint32_t batch, uint32_t n_tok,
+			bool timed, struct err *reterr)
+{
+	struct sampling s = greedy(b);
+	int r = 0;
+
+	for (uint32_t step = 0; step < n_tok && !r; step++) {
+		for (uint32_t i = 0; i < batch; i++) {
+			uint32_t *row = d->history + (size_t)i * (n_tok + 1);
+
+			d->items[i] = (struct step_item){.seq = d->seqs[i],
+							 .tokens = row + step,
+							 .n_tok = 1,
+							 .sample = true,
+							 .sampling = &s,
+							 .history = row,
+							 .n_history = step + 1,
+							 .n_prompt = 1,
+							 .draw = step};
+		}
+		if (timed)
+			progress(b, "decode", batch, step, n_tok);
+		memset(d->outs, 0, batch * sizeof(*d->outs));
+		r = engine_step(b->engine, d->items, batch, d->outs, reterr);
+		for (uint32_t i = 0; i < batch && !r; i++) {
+			d->history[(size_t)i * (n_tok + 1) + step + 1] =
+				d->outs[i].sampled.chosen.token;
+			if (d->outs[i].code)
+				r = err_set(reterr, d->outs[i].code, "the logits are not finite");
+		}
+	}
+	return r;
+}
+
+/* `batch` sequences, each from one random token, n_tok steps. */
+static int run_decode(struct bench *b, uint32_t batch, uint32_t n_tok, bool timed, int64_t *ret_ns,
+		      struct err *reterr)
+{
+	struct decode d = {
+		.history = calloc((size_t)batch * (n_tok + 1), sizeof(uint32_t)),
+		.seqs = calloc(batch, sizeof(uint32_t)),
+		.items = calloc(batch, sizeof(struct step_item)),
+		.outs = calloc(batch, sizeof(struct step_out)),
+	};
+	int64_t start;
+	int r = 0;
+
+	if (!d.history || !d.seqs || !d.items || !d.outs)
+		r = err_set(reterr, -ENOMEM, "out of memory");
+	while (!r && d.n_seqs < batch) {
+		uint32_t *row = d.history + (size_t)d.n_seqs * (n_tok + 1);
+
+		row[0] = random_token(b);
+		r = seq_start(b, row, 1, n_tok, &d.seqs[d.n_seqs], reterr);
+		if (!r)
+			d.n_seqs++;
+	}
+	start = clock_ns();
+	if (!r)
+		r = decode_steps(b, &d, batch, n_tok, timed, reterr);
+	*ret_ns = clock_ns() - start;
+	for (uint32_t i = 0; i < d.n_seqs; i++)
+		engine_seq_free(b->engine, d.seqs[i], false);
+	free(d.history);
+	free(d.seqs);
+	free(d.items);
+	free(d.outs);
+	return r;
+}
+
+static uint64_t prefill_bytes(const struct bench *b, uint32_t n_tok)
+{
+	const struct engine_plan *p = engine_get_plan(b->engine);
+	uint64_t bytes = b->head_bytes;
+
+	for (uint32_t at = 0; at < n_tok; at += p->batch_tok) {
+		uint32_t n = n_tok - at < p->batch_tok ? n_tok - at : p->batch_tok;
+
+		bytes += b->body_bytes + (uint64_t)(at + n + n) * p->kv_bytes_per_tok;
+	}
+	return bytes;
+}
+
+static uint64_t decode_bytes(const struct bench *b, uint32_t batch, uint32_t n_tok)
+{
+	uint64_t kv = engine_get_plan(b->engine)->kv_bytes_per_tok;
+	/* Step i attends to i + 1 tokens and writes one. */
+	uint64_t kv_tok = (uint64_t)n_tok * (n_tok + 1) / 2 + n_tok;
+
+	return n_tok * (b->body_bytes + b->head_bytes) + batch * kv_tok * kv;
+}
+
+static void print_result(struct bench *b, const struct result *r)
+{
+	double tokens = (double)r->batch * r->tokens;
+	char moved[CTL_BYTES_TEXT];
+
+	if (!b->args.json) {
+		sb_printf(&b->out, "%-8s %6" PRIu32 " %7" PRIu32 " %11.1f tok/s %12s/s", r->test,
+			  r->batch, r->tokens, tokens / r->seconds,
+			  ctl_bytes((uint64_t)((double)r->bytes / r->seconds), moved));
+		if (b->repeat > 1)
+			sb_printf(&b->out, "   (%.1f to %.1f)", tokens / r->slowest_s,
+				  tokens / r->fastest_s);
+		sb_char(&b->out, '\n');
+		return;
+	}
+	jw_obj(&b->json);
+	jw_kstr(&b->json, "test", r->test);
+	jw_kint(&b->json, "batch", r->batch);
+	jw_kint(&b->json, "tokens", r->tokens);
+	jw_kdouble(&b->json, "tokens_per_second", tokens / r->seconds);
+	jw_kdouble(&b->json, "bytes_per_second", (double)r->bytes / r->seconds);
+	jw_kdouble(&b->json, "seconds", r->seconds);
+	jw_key(&b->json, "bytes");
+	jw_uint(&b->json, r->bytes);
+	jw_kint(&b->json, "repeat", b->repeat);
+	jw_kdouble(&b->json, "tokens_per_second_min", tokens / r->slowest_s);
+	jw_kdouble(&b->json, "tokens_per_second_max", tokens / r->fastest_s);
+	jw_kstr(&b->json, "model", b->model.id);
+	jw_kstr(&b->json, "device", engine_get_plan(b->engine)->device);
+	jw_obj_end(&b->json);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Warms up with the shapes of the test, runs it `repeat` times and prints it. `batch` 0: prefill.
+ */
+static int measure(struct bench *b, uint32_t batch, struct err *reterr)
+{
+	struct result res = {.test = batch ? "decode" : "prefill",
+			     .batch = batch ? batch : 1,
+			     .tokens = batch ? b->decode_tok : b->prefill_tok};
+	uint32_t chunk = engine_get_plan(b->engine)->batch_tok;
+	double *times = calloc(b->repeat, sizeof(*times));
+	int64_t ns = 0;
+	int r = 0;
+
+	if (!times)
+		return err_set(reterr, -ENOMEM, "out of memory");
+	if (batch)
+		r = run_decode(b, batch, res.tokens < WARM_STEPS ? res.tokens : WARM_STEPS, false,
+			       &ns, reterr);
+	else
+		r = run_prefill(b, res.tokens < chunk ? res.tokens : chunk, false, &ns, reterr);
+	if (!r && !batch && res.tokens > chunk && res.tokens % chunk)
+		r = run_prefill(b, res.tokens % chunk, false, &ns, reterr);
+	for (uint32_t i = 0; i < b->repeat && !r; i++) {
+		r = batch ? run_decode(b, batch, res.tokens, true, &ns, reterr)
+			  : run_prefill(b, res.tokens, true, &ns, reterr);
+		times[i] = (double)(ns > 0 ? ns : 1) / 1e9;
+	}
+	progress(b, res.test, res.batch, 1, 1);
+	if (!r) {
+		qsort(times, b->repeat, sizeof(*times), by_value);
+		res.seconds = times[b->repeat / 2];
+		res.fastest_s = times[0];
+		res.slowest_s = times[b->repeat - 1];
+		res.bytes =
+			batch ? decode_bytes(b, batch, res.tokens) : prefill_bytes(b, res.tokens);
+		print_result(b, &res);
+	}
+	free(times);
+	return r;
+}
+
+/* Room for exactly the tests, where the command line does not say otherwise. */
+static void size_engine(struct bench *b)
+{
+	struct engine_options *o = &b->args.o;
+	uint64_t longest = b->prefill_tok > b->decode_tok ? b->prefill_tok : b->decode_tok;
+	uint64_t pool = 0;
+	uint32_t batch_max = 1;
+
+	longest = (longest + KV_PAGE_TOK) / KV_PAGE_TOK * KV_PAGE_TOK;
+	for (uint32_t i = 0; i < b->n_batches; i++)
+		if (b->batches[i] > batch_max)
+			batch_max = b->batches[i];
+	pool = ((uint64_t)b->decode_tok + KV_PAGE_TOK) / KV_PAGE_TOK * KV_PAGE_TOK * batch_max;
+	if (pool < longest)
+		pool = longest;
+	if (!o->context_tok)
+		o->context_tok = (uint32_t)longest;
+	if (!o->kv_tok)
+		o->kv_tok = pool < UINT32_MAX ? (uint32_t)pool : UINT32_MAX;
+	if (!o->parallel)
+		o->parallel = batch_max;
+	if (!o->batch_tok && batch_max > 128)
+		o->batch_tok = batch_max;
+	o->cache_dir = ctl_cache_dir(b->cache_dir);
+	o->progress = b->progress ? loading : NULL;
+}
+
+static int run(struct bench *b)
+{
+	struct err e = {0};
+	int r = model_open(&b->model, b->args.model, &e);
+
+	if (!r) {
+		size_engine(b);
+		count_weights(b);
+		r = engine_open(&b->model.graph, &b->args.o, &b->engine, &e);
+	}
+	if (b->progress)
+		fputs("\r\033[K", stderr);
+	jw_init(&b->json, &b->out);
+	if (b->args.json)
+		jw_arr(&b->json);
+	else if (!r)
+		sb_printf(&b->out, "%s on %s\n%-8s %6s %7s %17s %14s\n", b->model.id,
+			  engine_get_plan(b->engine)->device, "test", "batch", "tokens", "speed",
+			  "memory");
+	if (!r && b->prefill_tok)
+		r = measure(b, 0, &e);
+	for (uint32_t i = 0; i < b->n_batches && b->decode_tok && !r; i++)
+		r = measure(b, b->batches[i], &e);
+	if (b->args.json) {
+		jw_arr_end(&b->json);
+		sb_char(&b->out, '\n');
+	}
+	engine_close(b->engine);
+	model_close(&b->model);
+	if (r) {
+		sb_done(&b->out);
+		return ctl_fail(&e);
+	}
+	return ctl_print(&b->out);
+}
+
+/* "1,4,16" */
+static bool parse_batches(struct bench *b, const char *text)
+{
+	b->n_batches = 0;
+	while (*text) {
+		size_t n = strcspn(text, ",");
+		char one[16];
+
+		if (n >= sizeof(one) || b->n_batches == BATCHES_MAX) {
+			ctl_usage("bench", "--batch: at most %d numbers", BATCHES_MAX);
+			return false;
+		}
+		memcpy(one, text, n);
+		one[n] = '\0';
+		if (!ctl_parse_u32("bench", "--batch", one, 1, ENGINE_SEQ_MAX,
+				   &b->batches[b->n_batches]))
+			return false;
+		b->n_batches++;
+		text += n + (text[n] == ',');
+	}
+	if (b->n_batches == 0)
+		ctl_usage("bench", "--batch: an empty list");
+	return b->n_batches > 0;
+}
+
+int ctl_bench(int argc, char **argv)
+{
+	static const struct option longs[] = {CTL_ENGINE_LONG,
+					      {"prefill", required_argument, NULL, 'p'},
+					      {"decode", required_argument, NULL, 'n'},
+					      {"batch", required_argument, NULL, 'b'},
+					      {"repeat", required_argument, NULL, 'r'},
+					      {0}};
+	struct bench b = {.args.o.device = "auto",
+			  .prefill_tok = 512,
+			  .decode_tok = 128,
+			  .repeat = 1,
+			  .batches = {1, 4, 16},
+			  .n_batches = 3,
+			  .random = SEED};
+	int o, status = CTL_OK;
+	bool ok = true;
+
+	while ((o = getopt_long(argc, argv, CTL_ENGINE_SHORT "p:n:b:r:", longs, NULL)) != -1) {
+		switch (o) {
+		case 'h':
+			fputs(help, stdout);
+			return CTL_OK;
+		case 'p':
+			ok = ctl_parse_u32("bench", "--prefill", optarg, 0, 1u << 20,
+					   &b.prefill_tok);
+			break;
+		case 'n':
+			ok = ctl_parse_u32("bench", "--decode", optarg, 0, 1u << 20, &b.decode_tok);
+			break;
+		case 'b':
+			ok = parse_batches(&b, optarg);
+			break;
+		case 'r':
+			ok = ctl_parse_u32("bench", "--repeat", optarg, 1, REPEAT_MAX, &b.repeat);
+			break;
+		default:
+			if (!ctl_engine_option(&b.args, "bench", o, optarg, &status))
+				return ctl_usage_hint("bench");
+		}
+		if (!ok || status)
+			return CTL_USAGE;
+	}
+	if (!b.args.model)
+		return ctl_usage("bench", "a model is needed (-m FILE)");
+	if (optind < argc)
+		return ctl_usage("bench", "'%s' is too much", argv[optind]);
+	b.progress = isatty(STDERR_FILENO) == 1;
+	return run(&b);
+}
