@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The engine on whole, tiny models: promises of core/engine.h, on every usable device, to the bit. */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/engine.h"
+#include "model/model.h"
+#include "tests/lib/opgraph.h"
+#include "tests/lib/tinygguf.h"
+
+#define N_GEN 12
+#define MAX_DEVICES 8
+
+static struct model model;
+static const struct be_ops *dev_ops[MAX_DEVICES];
+static struct be_info devs[MAX_DEVICES];
+static uint32_t n_devs;
+static char cache_dir[] = "/tmp/driftd-test-XXXXXX";
+
+static void open_model(enum format f)
+{
+	struct tiny_params p = tiny_params_default();
+	struct tinygguf t;
+	struct err err = {0};
+	char path[32];
+	int fd = -1;
+	p.format = f;
+	ck_assert_int_eq(tiny_model(&t, &p), 0);
+	ck_assert_int_eq(tg_memfd(t.data, t.n, &fd, path), 0);
+	int r = model_open(&model, path, &err);
+	ck_assert_msg(r == 0, "%s", err.msg);
+	close(fd);
+	tg_done(&t);
+}
+
+static void setup(void)
+{
+	n_devs = test_devices(dev_ops, devs, MAX_DEVICES);
+	ck_assert_msg(n_devs > 0, "no usable device: install pocl-opencl-icd");
+	open_model(FORMAT_Q4_1);
+}
+
+static void teardown(void)
+{
+	model_close(&model);
+}
+
+static struct engine_options options(uint32_t d)
+{
+	static char name[64];
+	snprintf(name, sizeof name, "%s:%u", devs[d].backend, devs[d].index);
+	return (struct engine_options){.device = name, .kv_tok = 1024, .parallel = 8, .batch_tok = 16,
+				       .cache_dir = cache_dir};
+}
+
+static struct engine *open_engine(const struct engine_options *o)
+{
+	struct engine *e = NULL;
+	struct err err = {0};
+	int r = engine_open(&model.graph, o, &e, &err);
+	ck_assert_msg(r == 0, "%s", err.msg);
+	return e;
+}
+
+/* A request that is stepped by hand. */
+struct run {
+	uint32_t seq, n_prompt, n, cached;
+	uint32_t text[256];
+	struct position_out at[N_GEN];
+	uint32_t n_gen;
+};
+
+static const struct sampling greedy = {.top_p = 1, .repetition_penalty = 1, .n_top = 5, .ignore_eos = false};
+
+static void start(struct engine *e, struct run *r, uint32_t n_prompt, uint64_t seed, bool no_cache)
+{
+	memset(r, 0, sizeof *r);
+	r->n = r->n_prompt = n_prompt;
+	for (uint32_t i = 0; i < n_prompt; i++)
+		r->text[i] = 3 + (uint32_t)(test_random(&seed) % 200);
+	ck_assert_int_eq(engine_seq_new(e, r->text, n_prompt, no_cache, &r->seq, &r->cached), 0);
+}
+
+static struct step_item item(struct run *r, uint32_t max_tok, const struct sampling *s, struct engine *e)
+{
+	const uint32_t have = engine_seq_len(e, r->seq), n = r->n - have < max_tok ? r->n - have : max_tok;
+	ck_assert_int_eq(engine_seq_reserve(e, r->seq, n), 0);
+	return (struct step_item){.seq = r->seq, .tokens = r->text + have, .n_tok = n, .sample = have + n == r->n,
+				  .sampling = s, .history = r->text, .n_history = r->n, .n_prompt = r->n_prompt,
+				  .draw = r->n_gen, .next_token = UINT32_MAX};
+}
+
+static void take(struct run *r, const struct step_item *it, const struct step_out *out)
+{
+	ck_assert_int_eq(out->code, 0);
+	if (!it->sample || r->n_gen == N_GEN)
+		return;
+	r->at[r->n_gen++] = out->sampled;
+	r->text[r->n++] = out->sampled.chosen.token;
+}
+
+/* Steps all runs together, prompts in chunks of at most `chunk`, until each has N_GEN tokens. */
+static void finish(struct engine *e, struct run *runs, uint32_t n, uint32_t chunk, const struct sampling *s)
+{
+	for (bool more = true; more;) {
+		struct step_item items[8];
+		struct step_out out[8];
+		struct run *who[8];
+		struct err err = {0};
+		uint32_t k = 0;
+		memset(out, 0, sizeof out);
+		for (uint32_t i = 0; i < n; i++) {
+			if (runs[i].n_gen == N_GEN)
+				continue;
+			who[k] = &runs[i];
+			items[k++] = item(&runs[i], chunk, s, e);
+		}
+		more = k > 0;
+		if (!more)
+			break;
+		int r = engine_step(e, items, k, out, &err);
+		ck_assert_msg(r == 0, "%s", err.msg);
+		for (uint32_t i = 0; i < k; i++)
+			take(who[i], &items[i], &out[i]);
+	}
+}
+
+static void same(const struct run *a, const struct run *b)
+{
+	ck_assert_uint_eq(a->n, b->n);
+	ck_assert_mem_eq(a->text, b->text, a->n * sizeof *a->text);
+	for (uint32_t i = 0; i < a->n_gen; i++) {
+		ck_assert_mem_eq(&a->at[i].chosen, &b->at[i].chosen, sizeof a->at[i].chosen);
+		ck_assert_uint_eq(a->at[i].n_top, b->at[i].n_top);
+		ck_assert_mem_eq(a->at[i].top, b->at[i].top, a->at[i].n_top * sizeof *a->at[i].top);
+	}
+}
+
+/* The same request: alone in one chunk, in small chunks, beside others, over a cached prefix. */
+START_TEST(test_alone_and_together)
+{
+	static const struct sampling drawn = {.temperature = 1, .top_p = 1, .repetition_penalty = 1, .seed = 99,
+					      .n_top = 5};
+	for (uint32_t d = 0; d < n_devs; d++) {
+		for (int form = 0; form < 2; form++) {
+			const struct sampling *s = form ? &drawn : &greedy;
+			struct engine_options o = options(d);
+			struct engine *e = open_engine(&o);
+			struct run alone, chunked, many[6], again;
+			start(e, &alone, 70, 1, true);
+			finish(e, &alone, 1, 1000, s);
+			engine_seq_free(e, alone.seq, false);
+			start(e, &chunked, 70, 1, true);
+			finish(e, &chunked, 1, 7, s);
+			same(&alone, &chunked);
+			engine_seq_free(e, chunked.seq, true);
+			for (uint32_t i = 0; i < 6; i++)
+				start(e, &many[i], i == 3 ? 70 : 5 + 9 * i, i == 3 ? 1 : 50 + i, i != 3);
+			ck_assert_uint_eq(many[3].cached, 64);
+			finish(e, many, 6, 5, s);
+			same(&alone, &many[3]);
+			for (uint32_t i = 0; i < 6; i++)
+				engine_seq_free(e, many[i].seq, true);
+			start(e, &again, 70, 1, false);
+			ck_assert_uint_eq(again.cached, 64);
+			finish(e, &again, 1, 1000, s);
+			same(&alone, &again);
+			engine_close(e);
+		}
+	}
+}
+END_TEST
+
+/* Memory and storage do not change a bit; what is allocated is what was planned. */
+START_TEST(test_plans_and_storages)
+{
+	for (uint32_t d = 0; d < n_devs; d++) {
+		struct run first = {0};
+		for (int form = 0; form < (devs[d].images ? 4 : 2); form++) {
+			struct engine_options o = options(d);
+			uint64_t bytes[4];
+			struct run r;
+			o.plan = form & 1 ? PLAN_NAIVE : PLAN_GREEDY;
+			o.storage = form & 2 ? STORAGE_TEXTURE2D : STORAGE_BUFFER;
+			struct engine *e = open_engine(&o);
+			const struct engine_plan *p = engine_get_plan(e);
+			start(e, &r, 40, 3, true);
+			finish(e, &r, 1, 16, &greedy);
+			if (form)
+				same(&first, &r);
+			else
+				first = r;
+			engine_device_bytes(e, bytes);
+			ck_assert_uint_eq(bytes[0], p->weights_bytes);
+			ck_assert_uint_eq(bytes[1], p->kv_bytes);
+			ck_assert_uint_eq(bytes[2], p->act_bytes);
+			ck_assert_uint_eq(bytes[3], p->step_bytes);
+			ck_assert_uint_eq(p->act_bytes, form & 1 && !(form & 2) ? p->act_naive_bytes : p->act_bytes);
+			ck_assert_uint_le(p->act_planned_bytes, p->act_naive_bytes);
+			if (!(form & 2))
+				ck_assert_uint_ge(p->act_planned_bytes, p->act_bound_bytes);
+			engine_close(e);
+		}
+	}
+}
+END_TEST
+
+/* Device and reference agree on the log-probabilities of a prompt; and those of a prompt are the same
+ * however it is cut. */
+START_TEST(test_prompt_logprobs)
+{
+	struct position_out ref[60], dev[60], cut[60];
+	struct position_out *const outs[] = {ref, dev, cut};
+	for (uint32_t d = 0; d < n_devs; d++) {
+		for (int form = 0; form < 3; form++) {
+			struct engine_options o = options(d);
+			struct err err = {0};
+			struct run r;
+			if (form == 0)
+				o.device = "reference";
+			struct engine *e = open_engine(&o);
+			start(e, &r, 60, 4, true);
+			for (uint32_t from = 0; from < 60;) {
+				const uint32_t n = form == 2 && from + 11 < 60 ? 11 : 60 - from;
+				struct step_out out = {.positions = outs[form] + from};
+				struct step_item it = {.seq = r.seq, .tokens = r.text + from, .n_tok = n, .all_logprobs = true,
+						       .sampling = &greedy,
+						       .next_token = from + n < 60 ? r.text[from + n] : UINT32_MAX};
+				ck_assert_int_eq(engine_seq_reserve(e, r.seq, n), 0);
+				int c = engine_step(e, &it, 1, &out, &err);
+				ck_assert_msg(c == 0, "%s", err.msg);
+				ck_assert_int_eq(out.code, 0);
+				from += n;
+			}
+			engine_close(e);
+		}
+		double kl = 0;
+		for (int i = 0; i < 59; i++) {
+			ck_assert_uint_eq(ref[i].chosen.token, dev[i].chosen.token);
+			ck_assert(dev[i].chosen.logprob == cut[i].chosen.logprob);
+			ck_assert_mem_eq(dev[i].top, cut[i].top, dev[i].n_top * sizeof *dev[i].top);
+			for (uint32_t k = 0; k < 5; k++)
+				for (uint32_t j = 0; j < 5; j++)
+					if (ref[i].top[k].token == dev[i].top[j].token)
+						kl += exp((double)ref[i].top[k].logprob) *
+						      (double)(ref[i].top[k].logprob - dev[i].top[j].logprob) / 59;
+		}
+		printf("%s:%u: KL divergence to the reference about %.2g a token\n", devs[d].backend, devs[d].index, kl);
+		ck_assert(fabs(kl) < 0.02);
+	}
+}
+END_TEST
+
+/* A fork goes on as its parent would, and leaves it alone. */
+START_TEST(test_fork)
+{
+	for (uint32_t d = 0; d < n_devs; d++) {
+		struct engine_options o = options(d);
+		struct engine *e = open_engine(&o);
+		struct err err = {0};
+		struct run a, b, want;
+		start(e, &want, 45, 5, true);
+		finish(e, &want, 1, 16, &greedy);
+		start(e, &a, 45, 5, true);
+		while (a.n_gen == 0) {
+			struct step_item it = item(&a, 16, &greedy, e);
+			struct step_out out = {0};
+			ck_assert_int_eq(engine_step(e, &it, 1, &out, &err), 0);
+			take(&a, &it, &out);
+		}
+		b = a;
+		ck_assert_int_eq(engine_seq_fork(e, a.seq, &b.seq, &err), 0);
+		/* the parent goes elsewhere first */
+		struct run other = a;
+		other.text[other.n - 1] = 7;
+		finish(e, &other, 1, 16, &greedy);
+		finish(e, &b, 1, 16, &greedy);
+		same(&want, &b);
+		engine_close(e);
+	}
+}
+END_TEST
+
+/* The second start builds nothing from source. */
+START_TEST(test_warm_start)
+{
+	for (uint32_t d = 0; d < n_devs; d++) {
+		struct engine_options o = options(d);
+		struct engine_stats s;
+		struct engine *e = open_engine(&o);
+		engine_close(e);
+		e = open_engine(&o);
+		engine_get_stats(e, &s);
+		ck_assert_uint_eq(s.builds_source, 0);
+		ck_assert_uint_eq(s.builds_binary, 1);
+		engine_close(e);
+	}
+}
+END_TEST
+
+/* On the null device: a step is the same launches whatever its rows, and allocates nothing. */
+START_TEST(test_step_counts)
+{
+	struct engine_options o = {.device = "null", .kv_tok = 1024, .parallel = 8, .batch_tok = 16};
+	struct engine *e = open_engine(&o);
+	struct engine_stats before, after;
+	uint64_t bytes[4], bytes_after[4];
+	struct err err = {0};
+	struct run r;
+	start(e, &r, 10, 6, true);
+	engine_device_bytes(e, bytes);
+	engine_get_stats(e, &before);
+	for (int i = 0; i < 5; i++) {
+		struct step_item it = item(&r, 2, &greedy, e);
+		struct step_out out = {0};
+		it.sample = false;
+		ck_assert_int_eq(engine_step(e, &it, 1, &out, &err), 0);
+	}
+	engine_get_stats(e, &after);
+	engine_device_bytes(e, bytes_after);
+	ck_assert_mem_eq(bytes, bytes_after, sizeof bytes);
+	ck_assert_uint_eq(after.steps - before.steps, 5);
+	ck_assert_uint_eq(after.rows - before.rows, 10);
+	/* without logits: the last norm, its product, and what is between them are not launched */
+	const uint64_t a_step = (after.launches - before.launches) / 5;
+	ck_assert_uint_eq((after.launches - before.launches) % 5, 0);
+	ck_assert_uint_le(a_step, engine_get_plan(e)->n_launches);
+	ck_assert_uint_ge(a_step + 3, engine_get_plan(e)->n_launches);
+	engine_close(e);
+}
+END_TEST
+
+START_TEST(test_refusals)
+{
+	struct engine_options o = {.device = "null", .context_tok = 300};
+	struct engine_plan p;
+	struct engine *e = NULL;
+	struct err err = {0};
+	ck_assert_int_eq(engine_plan(&model.graph, &o, &p, &err), -EINVAL); /* trained for 256 */
+	err_clear(&err);
+	o = (struct engine_options){.device = "null", .kv_tok = 100};
+	ck_assert_int_eq(engine_plan(&model.graph, &o, &p, &err), -EINVAL); /* less than the context */
+	err_clear(&err);
+	o = (struct engine_options){.device = "null", .kv_tok = UINT32_C(1) << 28};
+	ck_assert_int_eq(engine_plan(&model.graph, &o, &p, &err), 0);
+	if (!p.fits) {
+		ck_assert_int_eq(engine_open(&model.graph, &o, &e, &err), -ENOMEM);
+		ck_assert_ptr_nonnull(strstr(err.msg, "does not fit"));
+		err_clear(&err);
+	}
+	o = (struct engine_options){.device = "nothing:3"};
+	ck_assert_int_eq(engine_open(&model.graph, &o, &e, &err), -ENODEV);
+	/* a step beyond what was reserved, a token beyond the vocabulary */
+	err_clear(&err);
+	o = (struct engine_options){.device = "null", .kv_tok = 1024};
+	e = open_engine(&o);
+	struct run r;
+	start(e, &r, 10, 6, true);
+	struct step_item it = {.seq = r.seq, .tokens = r.text, .n_tok = 10};
+	struct step_out out = {0};
+	ck_assert_int_eq(engine_step(e, &it, 1, &out, &err), -EINVAL);
+	err_clear(&err);
+	ck_assert_int_eq(engine_seq_reserve(e, r.seq, 10), 0);
+	r.text[4] = 1u << 30;
+	ck_assert_int_eq(engine_step(e, &it, 1, &out, &err), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err.msg, "vocabulary"));
+	engine_close(e);
+}
+END_TEST
+
+int main(void)
+{
+	setvbuf(stdout, NULL, _IOLBF, 0); /* lines survive Check's forks */
+	if (!mkdtemp(cache_dir))
+		return 1;
+	Suite *s = suite_create("engine");
+	TCase *t = tcase_create("engine");
+	tcase_set_timeout(t, 300);
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, test_warm_start);
+	tcase_add_test(t, test_alone_and_together);
+	tcase_add_test(t, test_plans_and_storages);
+	tcase_add_test(t, test_prompt_logprobs);
+	tcase_add_test(t, test_fork);
+	tcase_add_test(t, test_step_counts);
+	tcase_add_test(t, test_refusals);
+	suite_add_tcase(s, t);
+	SRunner *sr = srunner_create(s);
+	srunner_run_all(sr, CK_NORMAL);
+	int failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	char rm[64];
+	snprintf(rm, sizeof rm, "rm -rf %s", cache_dir);
+	if (system(rm) != 0)
+		return 1;
+	return failed ? 1 : 0;
+}
