@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Chat templates: an interpreter of the part of Jinja that published templates use. It has no I/O and
- * no attributes outside what is listed in docs/templates.md; steps, depth and output are limited.
- * A parsed template is read-only: any thread may render it. */
+/* Chat templates: an interpreter of the part of Jinja that published templates use. It has no I/O
+ * and no attributes outside what is listed in docs/templates.md; steps, depth and output are
+ * limited. A parsed template is read-only: any thread may render it. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,7 +13,8 @@
 
 struct template;
 
-/* Parses; -ENOTSUP or -EBADMSG naming construct and line for what it does not know. The text is copied. */
+/* Parses; -ENOTSUP or -EBADMSG naming construct and line for what it does not know. The text is
+ * copied. */
 int template_new(const char *text, size_t len, struct template **ret, struct err *reterr);
 void template_free(struct template *t); /* NULL is fine */
 
@@ -43,14 +44,12 @@ struct template_input {
 	const struct template_message *messages;
 	size_t n_messages;
 	bool add_generation_prompt;
-	const char *bos_token, *eos_token; /* spelled as in the vocabulary; "" where there is none */
+	const char *bos_token,
+		*eos_token; /* spelled as in the vocabulary; "" where there is none */
 	int64_t now_unix_s; /* for strftime_now */
 };
 
-/* Renders. -EBADMSG with construct and line when the template fails; -EINVAL with the template's own
- * words when it calls raise_exception (the client's mistake); -E2BIG when a limit is passed. */
+/* Renders. -EBADMSG with construct and line when the template fails; -EINVAL with the template's
+ * own words when it calls raise_exception (the client's mistake); -E2BIG when a limit is passed. */
 int template_render(const struct template *t, const struct template_input *in,
-                    struct template_out *out, struct err *reterr);
-
-/* The same over any JSON-like context is what the tests use: `context_json` is parsed by
- * tests/ only (see tests/unit), never by the daemon. */
+		    struct template_out *out, struct err *reterr);
