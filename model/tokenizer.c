@@ -15,7 +15,7 @@
 struct encoder {
 	const struct tokenizer *t;
 	const char *text;
-	size_t len, max_tok;
+	size_t len, max_tok, n_before; /* n_before: ids in the list at the start */
 	const struct template_segment *segments;
 	size_t n_segments, next_segment;
 	size_t trusted_end; /* of the trusted text around the present place; may lie behind it */
@@ -83,7 +83,7 @@ static int put_id(struct encoder *e, uint32_t id)
 {
 	struct token_list *out = e->out;
 
-	if (out->n >= e->max_tok)
+	if (out->n - e->n_before >= e->max_tok)
 		return too_many(e);
 	if (out->n == out->cap) {
 		size_t cap = out->cap ? out->cap : 32, bytes;
@@ -112,7 +112,7 @@ static int encode_word(struct encoder *e, const char *word, size_t len)
 	for (size_t i = 0; i < len; i++)
 		n += t->byte_ids[(uint8_t)word[i]] != BPE_NONE;
 	/* No merge can bring a word below this; found out before memory is spent on it. */
-	if (n / t->longest_bytes > e->max_tok - min_size(e->out->n, e->max_tok))
+	if (n / t->longest_bytes > e->max_tok - (e->out->n - e->n_before))
 		return too_many(e);
 	r = bpe_start(&e->work, n);
 	if (r == -E2BIG)
@@ -217,17 +217,17 @@ int tokenizer_encode_segments(const struct tokenizer *t, const char *text, size_
 		.max_tok = max_tok,
 		.segments = segments,
 		.n_segments = n_segments,
+		.n_before = out->n,
 		.out = out,
 		.err = reterr,
 	};
-	size_t n_before = out->n;
 	int r = check_text(&e);
 
 	if (r < 0 || (r = pretok_begin(t->pretok, &e.words, reterr)) < 0)
 		return r;
 	r = encode_all(&e);
 	if (r < 0)
-		out->n = n_before;
+		out->n = e.n_before;
 	pretok_end(&e.words);
 	bpe_work_done(&e.work);
 	return r;

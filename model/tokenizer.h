@@ -41,9 +41,9 @@ struct token_list {
  * Spellings of user-defined tokens become those tokens in any case. No BOS is added, nothing is
  * normalized. Bytes for which the vocabulary has no token (some control characters in a few models)
  * give none, as with the models' own tokenizers.
- * Time is linear in the text but for a small factor. -E2BIG when `out` would have more than
- * `max_tok` ids, -EILSEQ when the text is not valid UTF-8, -ENOMEM; then `out` has the ids it had
- * before. */
+ * Time is linear in the text but for a small factor. -E2BIG when the text has more than `max_tok`
+ * ids (what `out` had before does not count), -EILSEQ when it is not valid UTF-8, -ENOMEM; then
+ * `out` has the ids it had before. */
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, bool parse_special,
 		     size_t max_tok, struct token_list *out, struct err *reterr);
 

@@ -18,6 +18,11 @@ tests_unit_test_tokenizer_load_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
 tests_unit_test_tokenizer_detok_SOURCES = tests/unit/test_tokenizer_detok.c tests/unit/test_tokenizer_util.c tests/unit/test_tokenizer_util.h
 tests_unit_test_tokenizer_detok_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_tokenizer_detok_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_tokenizer_alloc
+tests_unit_test_tokenizer_alloc_SOURCES = tests/unit/test_tokenizer_alloc.c tests/unit/test_tokenizer_util.c tests/unit/test_tokenizer_util.h
+tests_unit_test_tokenizer_alloc_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_tokenizer_alloc_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc
+tests_unit_test_tokenizer_alloc_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
 endif
 
 if WITH_FUZZ
