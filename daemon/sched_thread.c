@@ -24,6 +24,8 @@ static bool is_late(const struct job *j, int64_t now)
 static void sleep_idle(struct scheduler *s)
 {
 	s->idle = true;
+	if (TAILQ_EMPTY(&s->jobs))
+		s->next_deadline_ns = INT64_MAX; /* what is left of it was of a job that is over */
 	while (!s->attention && !s->stop) {
 		struct timespec ts;
 
@@ -98,6 +100,8 @@ static void run_step(struct scheduler *s, struct err *lost)
 		pthread_mutex_lock(&s->lock);
 		s->lost = true;
 		pthread_mutex_unlock(&s->lock);
+		if (s->options.lost != NULL)
+			s->options.lost(s->options.lost_ud, lost);
 		return;
 	}
 	s->now.steps++;

@@ -74,6 +74,10 @@ struct sched_options {
 	                           * queue; beyond: -EAGAIN */
 	uint32_t client_requests; /* requests of one client, running and waiting; beyond: -EDQUOT; 0: none */
 	uint32_t prefill_tok;     /* prefill tokens a step at most while others decode */
+	/* The device is lost (see sched_healthy): called once, on the engine thread, before the
+	 * requests are told; must not block. May be NULL. */
+	void (*lost)(void *ud, const struct err *e);
+	void *lost_ud;
 };
 
 struct sched_stats {
