@@ -44,9 +44,8 @@ struct template_input {
 	const struct template_message *messages;
 	size_t n_messages;
 	bool add_generation_prompt;
-	const char *bos_token,
-		*eos_token; /* spelled as in the vocabulary; "" where there is none */
-	int64_t now_unix_s; /* for strftime_now */
+	const char *bos_token, *eos_token; /* as in the vocabulary; "" where there is none */
+	int64_t now_unix_s;                /* for strftime_now */
 };
 
 /* Renders. -EBADMSG with construct and line when the template fails; -EINVAL with the template's

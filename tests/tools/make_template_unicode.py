@@ -207,7 +207,8 @@ size_t tchar_lower(uint32_t cp, uint32_t ret[3])
 {
 	size_t n = cp < 0x80 ? 0 : special(special_lower, N(special_lower), cp, ret);
 	if (!n)
-		ret[0] = cp < 0x80 ? (ascii_upper(cp) ? cp + 32 : cp) : map(to_lower, N(to_lower), cp);
+		ret[0] = cp < 0x80 ? (ascii_upper(cp) ? cp + 32 : cp)
+				   : map(to_lower, N(to_lower), cp);
 	return n ? n : 1;
 }
 
