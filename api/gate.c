@@ -12,6 +12,8 @@
 
 #include "base/utf8.h"
 
+#define METHOD_MAX 32
+
 static int refuse(struct gate_result *r, struct api_error *e, int status, const char *code,
 		  const char *msg)
 {
@@ -143,7 +145,7 @@ static int check_target(const struct gate_head *h, const char *host, struct gate
 	size_t n;
 
 	if (!strcmp(t, "*") && !strcmp(h->method, "OPTIONS")) {
-		strcpy(r->path, "*");
+		memcpy(r->path, "*", 2);
 		return 0;
 	}
 	if (*t == '/')
@@ -229,6 +231,9 @@ int gate_check(const struct gate_policy *p, const struct gate_head *h, struct ga
 	if (h->bad_bytes)
 		return refuse(ret, e, 400, "invalid_framing",
 			      "the request's head has bare line feeds, folded lines or NUL bytes");
+	if (strlen(h->method) > METHOD_MAX || strspn(h->method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-_") !=
+	                                              strlen(h->method))
+		return refuse(ret, e, 400, "invalid_method", "the method is malformed");
 	if (h->n_fields > GATE_HEADERS_MAX)
 		return refuse(ret, e, 431, "too_many_headers", "more than 64 header lines");
 	if (strcmp(h->version, "HTTP/1.1") != 0 && strcmp(h->version, "HTTP/1.0") != 0)

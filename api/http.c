@@ -44,6 +44,7 @@ void conn_free(struct http_conn *c)
 
 	watch_remove(s->watch, &c->watch);
 	pthread_mutex_destroy(&c->mu);
+	free(c->target);
 	free(c);
 	pthread_mutex_lock(&s->idle_mu);
 	atomic_fetch_sub(&s->n_conns, 1);
@@ -200,8 +201,10 @@ bool exchange_body(struct http_exchange *x, const char *data, size_t n)
 	all = atomic_fetch_add(&s->bodies_bytes, n) + n;
 	x->counted_bytes += n;
 	if (x->body.len + n > s->o.body_limit_bytes || all > s->o.bodies_limit_bytes) {
+		bool mine = x->body.len + n > s->o.body_limit_bytes;
+
 		http_drop_body(x);
-		s->ops->too_large(s->ud, x, x->body.len + n <= s->o.body_limit_bytes);
+		s->ops->too_large(s->ud, x, !mine);
 		x->cut = true;
 		return true;
 	}
@@ -365,8 +368,13 @@ long exchange_read(struct http_exchange *x, char *buf, size_t max)
 
 	pthread_mutex_lock(&x->mu);
 	left = x->out.len - x->out_pos;
-	if (x->departed) {
-		r = -2;
+	if (x->departed || (x->ended && !left && x->until_close)) {
+		/* Neither of the library's ways to say so: 0.9.75 then forgets a connection that
+		 * was suspended before, and leaks it. So it gets a byte that it can't send any
+		 * more. */
+		shutdown(x->conn->watch.fd, SHUT_RDWR);
+		buf[0] = '\n';
+		r = 1;
 	} else if (left) {
 		n = take_out(x, buf, max);
 		r = (long)n;

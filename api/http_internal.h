@@ -26,8 +26,10 @@ struct http_conn {
 	pthread_mutex_t mu; /* guards phase, current, hup */
 	enum conn_phase phase;
 	struct http_exchange *current;
-	bool hup;           /* the peer has closed its side */
-	const char *target; /* as it came; the library's, for the request being parsed */
+	bool hup;              /* the peer has closed its side */
+	char *target;          /* as it came, for the request being parsed; ours */
+	const char *target_at; /* where the library has it, */
+	size_t target_len;     /* before it decodes and cuts it up in place */
 	char peer[64];
 };
 
@@ -42,6 +44,7 @@ struct http_exchange {
 	struct strbuf body;   /* the request's */
 	size_t counted_bytes; /* its share of server->bodies_bytes */
 	uint32_t body_calls;
+	bool until_close;    /* HTTP/1.0: a stream ends by closing */
 	bool refused;        /* answered at the head: the body is passed over */
 	bool cut;            /* the body is too large: told so already, close at its end */
 	size_t passed_bytes; /* of a refused body */
@@ -87,7 +90,7 @@ void exchange_finish(struct http_exchange *x, bool departed);
 /* Body bytes; false when memory is out. May call too_large, after which x->refused is set. */
 bool exchange_body(struct http_exchange *x, const char *data, size_t n);
 /* For the stream's reader: copies up to `max` bytes. Returns their number; 0: nothing now, and the
- * connection has been suspended; -1: the end; -2: departed. */
+ * connection has been suspended; -1: the end. */
 long exchange_read(struct http_exchange *x, char *buf, size_t max);
 
 /* --- http_mhd.c, for http.c --- */

@@ -23,9 +23,10 @@
 
 #define POOL_BYTES (32 * 1024) /* of a connection: bounds the head */
 #define BLOCK_BYTES (16 * 1024)
-#define SPARE_CONNECTIONS 64     /* so that the first ones too many get an answer */
-#define SLOW_BYTES_S (64 * 1024) /* a whole answer's time-out grows by a second for so many bytes \
-				  */
+#define SPARE_CONNECTIONS 64 /* so that the first ones too many get an answer */
+#define SLOW_BYTES_S                                                                 \
+	(64 * 1024) /* a whole answer's time-out grows by a second for so many bytes \
+		     */
 
 void mhd_suspend(void *handle)
 {
@@ -100,15 +101,15 @@ static bool parser_is_lenient(void)
 
 /* See the top. `target` is the request target as the URI callback saw it. */
 static bool head_is_plain(struct MHD_Connection *con, const struct head_list *l, const char *method,
-			  const char *target, const char *version)
+			  const struct http_conn *c, const char *version)
 {
 	const union MHD_ConnectionInfo *i =
 		MHD_get_connection_info(con, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
 
 	if (!parser_is_lenient())
 		return true;
-	return l->plain && i && target == method + strlen(method) + 1 &&
-	       version == target + strlen(target) + 1 && l->end + 2 == method + i->header_size;
+	return l->plain && i && c->target_at == method + strlen(method) + 1 &&
+	       version == c->target_at + c->target_len + 1 && l->end + 2 == method + i->header_size;
 }
 
 static void take_head(struct http_exchange *x, struct MHD_Connection *con, const char *method,
@@ -126,8 +127,9 @@ static void take_head(struct http_exchange *x, struct MHD_Connection *con, const
 				    .version = version,
 				    .fields = l.fields,
 				    .n_fields = l.n,
-				    .bad_bytes = !head_is_plain(con, &l, method, target, version),
+				    .bad_bytes = !head_is_plain(con, &l, method, c, version),
 				    .local = c->listener->local};
+	x->until_close = !strcmp(version, "HTTP/1.0");
 	h.crowded = atomic_load(&s->n_conns) > s->o.max_connections;
 	snprintf(h.peer, sizeof h.peer, "%s", c->peer);
 	s->ops->head(s->ud, x, &h);
@@ -142,9 +144,7 @@ static ssize_t on_read(void *cls, uint64_t pos, char *buf, size_t max)
 	long n = exchange_read(cls, buf, max);
 
 	(void)pos;
-	if (n == -1)
-		return MHD_CONTENT_READER_END_OF_STREAM;
-	return n < 0 ? MHD_CONTENT_READER_END_WITH_ERROR : n;
+	return n < 0 ? MHD_CONTENT_READER_END_OF_STREAM : n;
 }
 
 static void on_read_free(void *cls)
@@ -209,7 +209,8 @@ static void send_at_once(struct http_exchange *x)
 	struct strbuf sb = {0};
 
 	pthread_mutex_lock(&x->mu);
-	sb_printf(&sb, "HTTP/1.1 %d Refused\r\n", x->status);
+	sb_printf(&sb, "HTTP/1.1 %d %s\r\n", x->status,
+		  x->status == 413 ? "Content Too Large" : "Service Unavailable");
 	for (size_t i = 0; i < x->n_fields; i++)
 		sb_printf(&sb, "%s: %s\r\n", x->fields[i].name, x->fields[i].value);
 	sb_printf(&sb, "Connection: close\r\nContent-Length: %zu\r\n\r\n", x->out.len);
@@ -264,6 +265,7 @@ static enum MHD_Result on_head(struct http_conn *c, struct MHD_Connection *con, 
 	*cls = x;
 	conn_set_phase(c, PHASE_BODY, clock_ns() + c->server->o.body_timeout_ns);
 	take_head(x, con, method, version);
+	free(c->target);
 	c->target = NULL;
 	pthread_mutex_lock(&x->mu);
 	x->refused = x->answer != ANSWER_NONE;
@@ -316,7 +318,10 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *con)
 
 	(void)cls;
 	if (c) {
-		c->target = uri;
+		free(c->target);
+		c->target = strdup(uri);
+		c->target_at = uri;
+		c->target_len = strlen(uri);
 		conn_set_phase(c, PHASE_HEAD, clock_ns() + c->server->o.header_timeout_ns);
 	}
 	return NULL;

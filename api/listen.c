@@ -36,7 +36,7 @@ static int parse_unix(const char *path, union address *a, socklen_t *ret_len, st
 	if (strlen(path) >= sizeof a->un.sun_path)
 		return err_set(reterr, -ENAMETOOLONG, "listen address %s: more than %zu characters",
 			       path, sizeof a->un.sun_path - 1);
-	strcpy(a->un.sun_path, path);
+	memcpy(a->un.sun_path, path, strlen(path) + 1);
 	*ret_len = sizeof a->un;
 	return 0;
 }

@@ -11,3 +11,6 @@ libapi_a_SOURCES = api/call.c api/call.h api/error.c api/error.h api/gate.c api/
 noinst_PROGRAMS += tests/api/fakeserver
 tests_api_fakeserver_SOURCES = tests/api/fakeserver.c tests/lib/fake_sched.c tests/lib/fake_sched.h
 tests_api_fakeserver_LDADD = $(LIBS_ALL)
+EXTRA_DIST += tests/api/run.py tests/api/harness.py tests/api/completions.py tests/api/chat.py \
+  tests/api/streams.py tests/api/errors.py tests/api/wire.py tests/api/origins.py \
+  tests/api/service.py tests/api/clients.py
