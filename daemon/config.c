@@ -209,7 +209,8 @@ static int load_env(struct loader *l, struct err *reterr)
 			continue;
 		n = (size_t)(eq - *e);
 		len = env_key(*e, n, key);
-		if (len && !strcmp(key, "config"))
+		/* The file's name, seen to already, and driftctl's key. */
+		if (len && (!strcmp(key, "config") || !strcmp(key, "api-key")))
 			continue;
 		if (len)
 			o = find_row(key, len);

@@ -125,6 +125,7 @@ START_TEST(precedence)
 	setenv("DRIFTD_KV_TOKENS", "201", 1);
 	setenv("DRIFTD_ALLOWED_HOSTS", "c", 1);
 	setenv("DRIFTD_TEST_ANYTHING", "ignored", 1);
+	setenv("DRIFTD_API_KEY", "for driftctl", 1);
 	o = load("parallel = 4\ncontext = 100\nkv-tokens = 200\nallowed-hosts = a, b\n",
 		 "--kv-tokens", "202", "--allowed-hosts=d", "--allowed-hosts=e,f");
 	ck_assert_msg(o.r == 0, "%s", o.e.msg);
