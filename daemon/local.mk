@@ -35,7 +35,8 @@ endif
 sbin_PROGRAMS += driftd
 driftd_SOURCES = daemon/driftd.c
 driftd_LDADD = $(LIBS_ALL)
-EXTRA_DIST += tests/e2e/soak.py
+EXTRA_DIST += tests/e2e/soak.py tests/e2e/service.py
+dist_check_SCRIPTS += tests/e2e/service.sh
 
 bin_PROGRAMS += driftctl
 driftctl_SOURCES = daemon/driftctl.c daemon/ctl.h daemon/ctl_bench.c daemon/ctl_chat.c daemon/ctl_http.c daemon/ctl_http.h \

@@ -109,10 +109,13 @@ class Server:
                 s.sendall(whole[:rng.randrange(1, len(whole))])
             else:
                 s.sendall(whole)
-                if how < 0.6:
-                    time.sleep(rng.random() * 0.5)
+                if how < 0.5:
+                    time.sleep(rng.random() * rng.choice((0.1, 0.5, 2)))
                 else:
-                    s.recv(rng.randrange(1, 2000))
+                    left = rng.randrange(1, 4000)
+                    while left > 0:
+                        got = len(s.recv(left))
+                        left = left - got if got else 0
             if rng.random() < 0.5:  # a reset instead of an orderly end
                 s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         except OSError:
