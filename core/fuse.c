@@ -15,7 +15,7 @@ struct fuse {
 	uint32_t *producer; /* [tensor] op that writes it, NO_OP: none */
 	uint32_t *n_uses;   /* [tensor] */
 	bool *taken;        /* [op] */
-	tensor_id *q, *qs;  /* [tensor] its int8 form and scales, TENSOR_NONE: none yet */
+	tensor_id *q[2], *qs[2]; /* [terms - 1][tensor] its int8 form and scales, TENSOR_NONE: none yet */
 };
 
 static bool quantized(const struct graph *g, tensor_id w)
@@ -50,45 +50,67 @@ static struct op *emit(struct fuse *f, const struct op *like)
 	return o;
 }
 
+/* int8 terms of a product's input. Rounding to one term is what separates an answer from exact
+ * arithmetic; the products around attention and the logits are where it shows most for its cost
+ * (docs/architecture.md, One arithmetic), so they take two. */
+static uint32_t terms_of(const struct fuse *f, const struct op *o)
+{
+	const uint32_t by = f->producer[o->in[0]];
+	if (o->kind == OP_QKV_ROPE_KV || (o->kind == OP_LINEAR && o->out[0] == f->src->logits))
+		return 2;
+	return o->kind == OP_LINEAR && by != NO_OP && f->src->ops[by].kind == OP_ATTENTION ? 2 : 1;
+}
+
+/* Is every reader of `t` a product of quantized weights? */
+static bool only_quantized_readers(const struct fuse *f, tensor_id t)
+{
+	for (uint32_t i = 0; i < f->src->n_ops; i++) {
+		const struct op *o = &f->src->ops[i];
+		for (int k = 0; k < OP_IN_MAX; k++)
+			if (o->in[k] == t && (o->kind != OP_LINEAR || !quantized(f->src, o->w[0])))
+				return false;
+	}
+	return true;
+}
+
 /* The int8 form of activation `t`: made once, by an op of its own unless the norm that makes `t`
  * feeds products of quantized weights only. */
 static void quantized_input(struct fuse *f, struct op *o, tensor_id t)
 {
 	struct graph *g = f->dst;
-	if (f->q[t] == TENSOR_NONE) {
-		uint32_t channels = g->tensors[t].channels;
-		enum rows rows = g->tensors[t].rows;
-		tensor_id q = graph_act(g, rows, channels, "%.50s.q8", f->src->tensors[t].name);
-		tensor_id s = graph_act(g, rows, channels / 32 * 2, "%.50s.scale", f->src->tensors[t].name);
+	const uint32_t n = terms_of(f, o);
+	tensor_id *const q = &f->q[n - 1][t], *const s = &f->qs[n - 1][t];
+	if (*q == TENSOR_NONE) {
+		const uint32_t channels = g->tensors[t].channels;
+		const enum rows rows = g->tensors[t].rows;
+		*q = graph_act(g, rows, channels * n, "%.50s.q%u", f->src->tensors[t].name, n * 8);
+		*s = graph_act(g, rows, channels / 32 * 2 * n, "%.50s.s%u", f->src->tensors[t].name, n * 8);
 		if (g->failed)
 			return;
-		g->tensors[q].format = FORMAT_I8;
-		f->q[t] = q;
-		f->qs[t] = s;
+		g->tensors[*q].format = FORMAT_I8;
 		struct op *norm = g->n_ops ? &g->ops[g->n_ops - 1] : NULL;
-		bool in_norm = norm && (norm->kind == OP_RMSNORM || norm->kind == OP_ADD_RMSNORM) &&
-			       norm->out[0] == t;
-		for (uint32_t i = 0; in_norm && i < f->src->n_ops; i++)
-			for (int k = 0; k < OP_IN_MAX; k++)
-				if (f->src->ops[i].in[k] == t)
-					in_norm = in_norm && f->src->ops[i].kind == OP_LINEAR &&
-						  quantized(f->src, f->src->ops[i].w[0]);
-		if (in_norm) {
+		if (norm && (norm->kind == OP_RMSNORM || norm->kind == OP_ADD_RMSNORM) &&
+		    norm->out[0] == t && only_quantized_readers(f, t)) {
 			norm->out[0] = TENSOR_NONE;
-			norm->out[2] = q;
-			norm->out[3] = s;
+			norm->out[2] = *q;
+			norm->out[3] = *s;
 		} else {
+			/* a norm that wrote the other number of terms only must write floats after all */
+			const tensor_id other = f->q[2 - n][t];
+			for (uint32_t i = 0; other != TENSOR_NONE && i < g->n_ops; i++)
+				if (g->ops[i].out[2] == other && g->ops[i].kind != OP_QUANTIZE)
+					g->ops[i].out[0] = t;
 			struct op *qo = graph_op(g, OP_QUANTIZE);
 			if (!qo)
 				return;
 			qo->in[0] = t;
-			qo->out[2] = q;
-			qo->out[3] = s;
+			qo->out[2] = *q;
+			qo->out[3] = *s;
 		}
 	}
 	o->in[0] = TENSOR_NONE;
-	o->in[3] = f->q[t];
-	o->in[4] = f->qs[t];
+	o->in[3] = *q;
+	o->in[4] = *s;
 }
 
 /* Emits a product, with its input quantized where the weight is. */
@@ -249,15 +271,17 @@ int fuse_graph(const struct graph *src, struct graph *dst, struct err *reterr)
 	f.producer = malloc((size_t)src->n_tensors * sizeof *f.producer);
 	f.n_uses = calloc(src->n_tensors, sizeof *f.n_uses);
 	f.taken = calloc(src->n_ops, sizeof *f.taken);
-	f.q = malloc((size_t)src->n_tensors * sizeof *f.q);
-	f.qs = malloc((size_t)src->n_tensors * sizeof *f.qs);
-	if (!f.producer || !f.n_uses || !f.taken || !f.q || !f.qs) {
+	for (int n = 0; n < 2; n++) {
+		f.q[n] = malloc((size_t)src->n_tensors * sizeof **f.q);
+		f.qs[n] = malloc((size_t)src->n_tensors * sizeof **f.qs);
+	}
+	if (!f.producer || !f.n_uses || !f.taken || !f.q[0] || !f.q[1] || !f.qs[0] || !f.qs[1]) {
 		r = err_set(reterr, -ENOMEM, "out of memory fusing a graph");
 		goto out;
 	}
 	for (uint32_t t = 0; t < src->n_tensors; t++) {
 		f.producer[t] = NO_OP;
-		f.q[t] = f.qs[t] = TENSOR_NONE;
+		f.q[0][t] = f.q[1][t] = f.qs[0][t] = f.qs[1][t] = TENSOR_NONE;
 	}
 	for (uint32_t i = 0; i < src->n_ops; i++) {
 		for (int k = 0; k < OP_OUT_MAX; k++)
@@ -276,8 +300,10 @@ out:
 	free(f.producer);
 	free(f.n_uses);
 	free(f.taken);
-	free(f.q);
-	free(f.qs);
+	for (int n = 0; n < 2; n++) {
+		free(f.q[n]);
+		free(f.qs[n]);
+	}
 	if (r < 0)
 		graph_done(dst);
 	return r;

@@ -159,6 +159,12 @@ static int check_quantized(const struct check *c, tensor_id q, tensor_id qs)
 	return 0;
 }
 
+/* Are so many int8 the channels of one row, in one term or in two? */
+static bool is_terms(uint32_t int8, uint32_t channels)
+{
+	return int8 == channels || int8 == 2 * channels;
+}
+
 /* A product of the input, as floats or as int8, with w[i]. */
 static int check_product(const struct check *c, uint32_t i, tensor_id out)
 {
@@ -176,7 +182,7 @@ static int check_product(const struct check *c, uint32_t i, tensor_id out)
 		return bad(c, op->in[0], "it is not of floats");
 	if (!floats && !format_get(w->format)->quantized)
 		return bad(c, op->w[i], "its format takes no int8 activations");
-	if (x->channels != w->channels)
+	if (floats ? x->channels != w->channels : !is_terms(x->channels, w->channels))
 		return bad(c, op->w[i], "its channels are not those of the input");
 	if (tensor_at(c, out)->role != ROLE_KV && tensor_at(c, out)->rows != x->rows)
 		return bad(c, out, "its rows are not those of the input");
@@ -246,7 +252,8 @@ static int norm_shape(const struct check *c, tensor_id out, enum rows rows)
 
 	if (t->rows != rows)
 		return bad(c, out, "its rows are not those of the input");
-	if (t->channels != tensor_at(c, c->op->in[0])->channels)
+	const uint32_t channels = tensor_at(c, c->op->in[0])->channels;
+	if (t->format == FORMAT_I8 ? !is_terms(t->channels, channels) : t->channels != channels)
 		return bad(c, out, "its channels are not those of the input");
 	return 0;
 }
@@ -288,7 +295,7 @@ static int check_quantize(const struct check *c)
 {
 	int r = check_quantized(c, c->op->out[OUT_Q], c->op->out[OUT_QS]);
 
-	return r < 0 ? r : same_shape(c, c->op->in[0], c->op->out[OUT_Q]);
+	return r < 0 ? r : norm_shape(c, c->op->out[OUT_Q], tensor_at(c, c->op->in[0])->rows);
 }
 
 static int check_gather(const struct check *c)

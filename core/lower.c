@@ -148,6 +148,7 @@ static int product(struct lower *l, uint32_t op_index, int w, enum rows rows,
 		kdefs_set(&d, "N_TILES", "%u", pack->n_tiles);
 		kdefs_set(&d, "COLS", "%u", cols[v]);
 		if (op->in[3] != TENSOR_NONE) {
+			kdefs_set(&d, "TERMS", "%u", l->g->tensors[op->in[3]].channels / pack->k);
 			tensor(l, k, &d, "xq", op->in[3], false);
 			tensor(l, k, &d, "xs", op->in[4], false);
 		} else {
@@ -242,6 +243,12 @@ static int lower_qkv(struct lower *l, uint32_t i)
 	return 0;
 }
 
+/* int8 terms that an op writes: fuse.c has made the tensor that many times as wide. */
+static uint32_t terms(const struct lower *l, const struct op *op)
+{
+	return l->g->tensors[op->out[2]].channels / l->g->tensors[op->in[0]].channels;
+}
+
 static int lower_norm(struct lower *l, uint32_t i)
 {
 	const struct op *op = &l->g->ops[i];
@@ -276,6 +283,7 @@ static int lower_norm(struct lower *l, uint32_t i)
 	if (op->out[1] != TENSOR_NONE)
 		tensor(l, k, &d, "sum", op->out[1], true);
 	if (op->out[2] != TENSOR_NONE) {
+		kdefs_set(&d, "TERMS", "%u", terms(l, op));
 		tensor(l, k, &d, "xq", op->out[2], true);
 		tensor(l, k, &d, "xs", op->out[3], true);
 	}
@@ -298,6 +306,7 @@ static int lower_quantize(struct lower *l, uint32_t i)
 	kdefs_init(&d);
 	kdefs_set(&d, "C", "%u", l->g->tensors[op->in[0]].channels);
 	kdefs_set(&d, "GROUP", "%u", k->group);
+	kdefs_set(&d, "TERMS", "%u", terms(l, op));
 	tensor(l, k, &d, "x", op->in[0], false);
 	tensor(l, k, &d, "xq", op->out[2], true);
 	tensor(l, k, &d, "xs", op->out[3], true);

@@ -54,7 +54,7 @@ static void teardown(void)
 static struct engine_options options(uint32_t d)
 {
 	static char name[64];
-	snprintf(name, sizeof name, "%s:%u", devs[d].backend, devs[d].index);
+	snprintf(name, sizeof name, "%.15s:%u", devs[d].backend, devs[d].index);
 	return (struct engine_options){.device = name, .kv_tok = 1024, .parallel = 8, .batch_tok = 16,
 				       .cache_dir = cache_dir};
 }

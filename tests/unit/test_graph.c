@@ -377,7 +377,7 @@ START_TEST(test_quantized)
 	struct err err = {0};
 
 	build(&s);
-	tensor_id q = graph_act(&s.g, ROWS_STEP, 32, "norm.q8");
+	tensor_id q = graph_act(&s.g, ROWS_STEP, 32, "norm.q16");
 	tensor_id qs = graph_act(&s.g, ROWS_STEP, 2, "norm.scale");
 	s.g.tensors[q].format = FORMAT_I8;
 	struct op *norm = op_at(&s, s.op_norm), *product = op_at(&s, s.op_q);
@@ -435,7 +435,7 @@ static void qkv_k_rows(struct graph *g, struct op *op)
 
 static void qkv_w_channels(struct graph *g, struct op *op)
 {
-	g->tensors[op->w[2]].channels = 64;
+	g->tensors[op->w[2]].channels = 96;
 }
 
 static void qkv_third_weight(struct graph *g, struct op *op)
@@ -470,8 +470,8 @@ static void norm_q_format(struct graph *g, struct op *op)
 
 static void norm_q_channels(struct graph *g, struct op *op)
 {
-	g->tensors[op->out[2]].channels = 64;
-	g->tensors[op->out[3]].channels = 4;
+	g->tensors[op->out[2]].channels = 96;
+	g->tensors[op->out[3]].channels = 6;
 }
 
 static void quantize_rows(struct graph *g, struct op *op)
@@ -487,10 +487,10 @@ static const struct broken_fused broken_fused[] = {
 	{"tensor k.weight: its channels", OP_QKV_ROPE_KV, qkv_w_channels},
 	{"a weight is missing", OP_QKV_ROPE_KV, qkv_third_weight},
 	{"nothing comes out", OP_RMSNORM, norm_nothing},
-	{"(rmsnorm), tensor norm.q8: its rows", OP_RMSNORM, norm_gather},
+	{"(rmsnorm), tensor norm.q16: its rows", OP_RMSNORM, norm_gather},
 	{"rows can be picked of the step's only", OP_RMSNORM, norm_gather_out},
-	{"tensor norm.q8: it is not int8", OP_RMSNORM, norm_q_format},
-	{"tensor norm.q8: its channels", OP_RMSNORM, norm_q_channels},
+	{"tensor norm.q16: it is not int8", OP_RMSNORM, norm_q_format},
+	{"tensor norm.q16: its channels", OP_RMSNORM, norm_q_channels},
 	{"tensor sum.q8: its rows", OP_QUANTIZE, quantize_rows},
 };
 

@@ -126,6 +126,25 @@ START_TEST(test_linear)
 }
 END_TEST
 
+/* Any input: the products that take two terms (the logits' is one) keep 15 bits of it. */
+START_TEST(test_two_terms)
+{
+	static const enum format quants[] = {FORMAT_Q8_0, FORMAT_Q4_0, FORMAT_Q4_1};
+	const enum format f = quants[_i];
+	const uint32_t k = 160, n = 100;
+	uint8_t *table = test_weight(FORMAT_F32, ROWS_TABLE, k, 12), *w = test_weight(f, n, k, 13);
+	struct graph g = new_graph(n);
+	char what[64];
+	tensor_id x = embed(&g, graph_weight(&g, "table", FORMAT_F32, ROWS_TABLE, k, table), false);
+	op_out(&g, OP_LINEAR, x, TENSOR_NONE, graph_weight(&g, "w", f, n, k, w), n, true);
+	snprintf(what, sizeof what, "linear %s, two terms", format_name(f));
+	compare_all(&g, what, 5e-5f); /* one term has about 4e-3 */
+	graph_done(&g);
+	free(table);
+	free(w);
+}
+END_TEST
+
 START_TEST(test_gate_up)
 {
 	const enum format f = formats[_i];
@@ -347,6 +366,7 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, NULL);
 	tcase_add_loop_test(t, test_embed, 0, (int)N_FORMATS);
 	tcase_add_loop_test(t, test_linear, 0, (int)N_FORMATS);
+	tcase_add_loop_test(t, test_two_terms, 0, 3);
 	tcase_add_loop_test(t, test_gate_up, 0, (int)N_FORMATS);
 	tcase_add_test(t, test_silu_mul);
 	tcase_add_test(t, test_add_and_norms);
