@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "model/arch.h"
 
@@ -42,6 +43,28 @@ static void make_id(const char *s, size_t len, char *id, size_t room)
 		id[0] = '_';
 }
 
+/* Length of `s` without a last part that names a weight format, as files are called by custom:
+ * "name.Q4_1", "name-Q4_K_M", "name-f16". */
+static size_t without_format(const char *s, size_t len)
+{
+	size_t at = len;
+
+	while (at && s[at - 1] != '.' && s[at - 1] != '-')
+		at--;
+	if (at < 2)
+		return len;
+	const char *tag = s + at;
+	const size_t n = len - at;
+	static const char *const floats[] = {"f16", "f32", "bf16", "mxfp4"};
+	for (size_t i = 0; i < sizeof(floats) / sizeof(*floats); i++)
+		if (n == strlen(floats[i]) && !strncasecmp(tag, floats[i], n))
+			return at - 1;
+	if (n >= 4 && (tag[0] == 'I' || tag[0] == 'i'))
+		tag++;
+	bool quant = n >= 4 && (tag[0] == 'Q' || tag[0] == 'q') && tag[1] >= '1' && tag[1] <= '8' && tag[2] == '_';
+	return quant ? at - 1 : len;
+}
+
 static void id_of_file(const char *path, char *id, size_t room)
 {
 	const char *base = strrchr(path, '/');
@@ -51,22 +74,22 @@ static void id_of_file(const char *path, char *id, size_t room)
 	len = strlen(base);
 	if (len > 5 && !strcmp(base + len - 5, ".gguf"))
 		len -= 5;
-	make_id(base, len, id, room);
+	make_id(base, without_format(base, len), id, room);
 }
 
+/* The file's name is what its user sees and chose; names inside files are often those of a training
+ * run. */
 static int read_id(struct model *m, struct err *reterr)
 {
 	struct gguf_str name;
 	int r;
 
-	m->id[0] = '\0';
-	if (gguf_find(&m->file, "general.name")) {
+	id_of_file(m->file.path, m->id, sizeof(m->id));
+	if (!m->id[0] && gguf_find(&m->file, "general.name")) {
 		if ((r = gguf_get_str(&m->file, "general.name", &name, reterr)) < 0)
 			return r;
 		make_id(name.s, name.len, m->id, sizeof(m->id));
 	}
-	if (!m->id[0])
-		id_of_file(m->file.path, m->id, sizeof(m->id));
 	if (!m->id[0])
 		snprintf(m->id, sizeof(m->id), "model");
 	return 0;

@@ -10,7 +10,7 @@
 
 struct model {
 	struct gguf file;
-	char id[65];            /* [a-z0-9._-]: from general.name or the file's name */
+	char id[65];            /* [a-z0-9._-]: from the file's name, else general.name */
 	char architecture[32];
 	uint64_t n_params, file_bytes;
 	struct graph graph;
