@@ -351,12 +351,14 @@ def main():
             soak(server, model, args.requests, end)
             idle(server)
             stop(server, model)
+    except (OSError, ValueError, KeyError, http.client.HTTPException) as e:
+        check(False, "went on to the end: %r; exit status %s" % (e, server.process.poll()))
     finally:
         if server.process.poll() is None:
             server.process.kill()
             server.process.wait()
         if failed:
-            print("--- the daemon's last words\n" + open(server.log.name).read()[-2000:])
+            print("--- the daemon's last words\n" + open(server.log.name).read()[-4000:])
     print("%d passed, %d failed" % (passed, failed))
     return 1 if failed else 0
 
