@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The scheduler under pressure: full queues, floods, cancelled requests, a pool that is too small,
  * slow readers, time limits, a lost device. Order is asserted by steps of the engine, never by
- * time. * Under the thread sanitizer, with this and test_sched: configure --enable-tsan, then
+ * time.
+ * Under the thread sanitizer, with this and test_sched: configure --enable-tsan, then
  *   make check TESTS="tests/unit/test_sched tests/unit/test_sched_load" */
 #include <check.h>
 #include <dirent.h>
