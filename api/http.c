@@ -510,6 +510,7 @@ int http_start(const struct http_options *o, struct listener *l, size_t n,
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&s->idle, &attr);
 	pthread_condattr_destroy(&attr);
+	*ret = s; /* before the threads that look at it */
 	r = watch_new(&watch_callbacks, s, &s->watch, reterr);
 	for (size_t i = 0; i < n && !r; i++)
 		r = mhd_start(s, i, reterr);
@@ -517,9 +518,9 @@ int http_start(const struct http_options *o, struct listener *l, size_t n,
 		for (size_t i = 0; i < n; i++)
 			mhd_stop(s, i);
 		http_free(s);
+		*ret = NULL;
 		return r;
 	}
-	*ret = s;
 	return 0;
 }
 

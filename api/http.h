@@ -55,7 +55,8 @@ struct http_ops {
 #define HTTP_HIGH_BYTES (256 * 1024)
 #define HTTP_LOW_BYTES (64 * 1024)
 
-/* Starts serving on `n` listeners, which it takes (also when it fails). 0 or -errno. */
+/* Starts serving on `n` listeners, which it takes (also when it fails). *ret is set before the first
+ * callback. 0 or -errno. */
 int http_start(const struct http_options *o, struct listener *l, size_t n,
 	       const struct http_ops *ops, void *ud, struct http_server **ret, struct err *reterr);
 

@@ -14,3 +14,25 @@ tests_api_fakeserver_LDADD = $(LIBS_ALL)
 EXTRA_DIST += tests/api/run.py tests/api/harness.py tests/api/completions.py tests/api/chat.py \
   tests/api/streams.py tests/api/errors.py tests/api/wire.py tests/api/origins.py \
   tests/api/service.py tests/api/clients.py
+dist_check_SCRIPTS += tests/api/check.sh
+
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_api_gate tests/unit/test_api_json tests/unit/test_api_server
+tests_unit_test_api_gate_SOURCES = tests/unit/test_api_gate.c
+tests_unit_test_api_gate_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_api_gate_LDADD = $(UNIT_LIBS)
+tests_unit_test_api_json_SOURCES = tests/unit/test_api_json.c
+tests_unit_test_api_json_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_api_json_LDADD = $(UNIT_LIBS)
+tests_unit_test_api_server_SOURCES = tests/unit/test_api_server.c tests/lib/fake_sched.c \
+  tests/lib/fake_sched.h
+tests_unit_test_api_server_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_api_server_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
+endif
+
+if WITH_FUZZ
+noinst_PROGRAMS += tests/fuzz/fuzz_json
+tests_fuzz_fuzz_json_SOURCES = tests/fuzz/fuzz_json.c
+tests_fuzz_fuzz_json_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+tests_fuzz_fuzz_json_LDADD = tests/lib/libtinygguf.a $(LIBS_ALL)
+endif

@@ -141,28 +141,23 @@ static void tokens(struct writer *w, const struct sched_stats *s)
 		  s->itl_sum_s, s->itl_n);
 }
 
-static void memory(struct writer *w, const struct engine_plan *p)
+static void memory(struct writer *w, const struct engine_plan *p, const struct sched_stats *s)
 {
+	static const char *const kinds[] = {"weights", "kv", "activations", "step"};
 	struct strbuf extra = {0};
-	const struct {
-		const char *kind;
-		uint64_t bytes;
-	} kinds[] = {{"weights", p->weights_bytes},
-		     {"kv", p->kv_bytes},
-		     {"activations", p->act_bytes},
-		     {"step", p->step_bytes}};
 
 	family(&w->sb, "model_loaded", "gauge", "1 while a model is served.");
 	sb_str(&extra, "device=\"");
 	label_text(&extra, p->device);
 	sb_str(&extra, "\"");
 	sample(w, "model_loaded", sb_text(&extra), 1);
-	family(&w->sb, "device_memory_bytes", "gauge", "Device memory by the plan, by kind.");
+	family(&w->sb, "device_memory_bytes", "gauge",
+	       "Device memory allocated, by kind, as the backend counts it.");
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
 		char kind[40];
 
-		snprintf(kind, sizeof kind, "kind=\"%s\"", kinds[i].kind);
-		sample(w, "device_memory_bytes", kind, (double)kinds[i].bytes);
+		snprintf(kind, sizeof kind, "kind=\"%s\"", kinds[i]);
+		sample(w, "device_memory_bytes", kind, (double)s->device_bytes[i]);
 	}
 	sb_done(&extra);
 }
@@ -213,7 +208,7 @@ void route_metrics(struct call *c)
 		sched_get_stats(s->m.sched, &st);
 		requests(&w, &st, s);
 		tokens(&w, &st);
-		memory(&w, &s->m.plan);
+		memory(&w, &s->m.plan, &st);
 	}
 	call_reply_type(c, 200, "text/plain; version=0.0.4; charset=utf-8", &w.sb);
 }

@@ -4,7 +4,7 @@ import os
 import socket
 import tempfile
 
-from harness import Reply, check_error, key_file, test
+from harness import Reply, check_error, key_file, test, wait_for
 
 ALLOWED_HOSTS = ["localhost", "LOCALHOST", "localhost:8080", "127.0.0.1", "127.0.0.1:1", "[::1]",
                  "[::1]:65535", "127.1.2.3", "app.localhost", "a.b.localhost:99",
@@ -195,22 +195,27 @@ def no_strangers_without_keys(starter):
             process.stdin = open(os.devnull, "w")
 
 
+def over_unix(path, host, origin=None):
+    got = b""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(path)
+        s.sendall(f"GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n".encode() +
+                  (f"Origin: {origin}\r\n".encode() if origin else b"") + b"\r\n")
+        while part := s.recv(4096):
+            got += part
+    return got
+
+
 @test(own=True, fake=True)
 def unix_socket(starter):
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "s")
         with starter.start(host="unix:" + path, wait=False):
             assert os.stat(path).st_mode & 0o777 == 0o660
+            wait_for(lambda: b" 200 " in over_unix(path, "x"), 20, "not ready")
             for host, origin, status in (("anything.at.all", None, 200), ("x", "null", 403),
                                          ("x", "http://evil.com", 403), ("x", "http://x", 403),
                                          ("x", "http://localhost:1", 200)):
-                s = socket.socket(socket.AF_UNIX)
-                s.connect(path)
-                s.sendall(f"GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n".encode() +
-                          (f"Origin: {origin}\r\n".encode() if origin else b"") + b"\r\n")
-                got = b""
-                while part := s.recv(4096):
-                    got += part
+                got = over_unix(path, host, origin)
                 assert parse(got).status == status, (host, origin, got)
-                s.close()
         assert not os.path.exists(path)

@@ -202,7 +202,7 @@ def slow_reader_pauses_and_goes_on(starter):
         wait_for(lambda: server.metric("num_preemptions_total{") >= 1, 20, "never paused")
         # Others go on.
         assert server.post(TEXT, {"prompt": "Hi", "max_tokens": 3}).status == 200
-        assert server.running() == 1
+        wait_for(lambda: server.running() == 1, 5, "the other does not end")
         total = 0
         tail = b""
         while b"0\r\n\r\n" not in tail:

@@ -167,12 +167,12 @@ static void step_choice(struct scheduler *s, struct fake_job *j, uint32_t i)
 }
 
 /* True when it is over. */
-static bool step_job(struct scheduler *s, struct fake_job *j)
+static bool step_job(struct scheduler *s, struct fake_job *j, bool cancel)
 {
 	uint64_t seed = j->r.sampling.seed;
 	bool late = j->choices[0].made >= 2;
 
-	if (j->cancel)
+	if (cancel)
 		return end_all(j, FINISH_CANCELLED, 0, NULL), true;
 	if (seed == FAKE_NUMERIC && late)
 		return end_all(j, FINISH_ERROR, -EDOM, "the logits are not finite"), true;
@@ -218,14 +218,14 @@ static void run_round(struct scheduler *s)
 
 	while (*at) {
 		struct fake_job *j = *at;
-		bool over;
+		bool over, cancel = j->cancel;
 
 		if (!can_step(j)) {
 			at = &j->next;
 			continue;
 		}
 		pthread_mutex_unlock(&s->mu);
-		over = step_job(s, j);
+		over = step_job(s, j, cancel);
 		pthread_mutex_lock(&s->mu);
 		s->stats.steps++;
 		if (!over) {
@@ -236,7 +236,7 @@ static void run_round(struct scheduler *s)
 		for (at = &s->jobs; *at != j; at = &(*at)->next)
 			;
 		*at = j->next;
-		if (j->cancel)
+		if (cancel)
 			s->stats.cancelled_decode++;
 		else
 			s->stats.finished_stop++;
