@@ -31,6 +31,7 @@ void sched_stats_publish(struct scheduler *s)
 	s->shared = s->now;
 	s->shared.running = s->n_run;
 	engine_get_stats(s->engine, &s->shared.engine);
+	engine_device_bytes(s->engine, s->shared.device_bytes);
 }
 
 void sched_stats_finished(struct scheduler *s, int64_t now_ns)

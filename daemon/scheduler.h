@@ -94,6 +94,7 @@ struct sched_stats {
 	double ttft_sum_s, itl_sum_s;
 	uint64_t ttft_n, itl_n;
 	struct engine_stats engine;
+	uint64_t device_bytes[4]; /* allocated now: see engine_device_bytes */
 };
 extern const double sched_bounds_s[24]; /* upper bounds of the histograms; the last is infinite */
 

@@ -144,6 +144,12 @@ const struct engine_plan *engine_get_plan(const struct engine *e)
 	return &e->plan;
 }
 
+void engine_device_bytes(const struct engine *e, uint64_t ret[4])
+{
+	(void)e;
+	memset(ret, 0, 4 * sizeof(*ret));
+}
+
 void engine_get_stats(const struct engine *e, struct engine_stats *ret)
 {
 	memset(ret, 0, sizeof(*ret));
