@@ -7,3 +7,11 @@ AM_TESTS_ENVIRONMENT = \
   LSAN_OPTIONS="suppressions=$(abs_srcdir)/tests/lsan.supp:print_suppressions=0"; export LSAN_OPTIONS; \
   ASAN_OPTIONS="protect_shadow_gap=0:detect_stack_use_after_return=1$${ASAN_OPTIONS:+:$$ASAN_OPTIONS}"; export ASAN_OPTIONS; \
   UBSAN_OPTIONS="print_stacktrace=1"; export UBSAN_OPTIONS;
+
+# Built by the stage tests/e2e/run of ./check.
+EXTRA_PROGRAMS += tests/e2e/emptydev
+tests_e2e_emptydev_SOURCES = tests/e2e/emptydev.c
+tests_e2e_emptydev_LDADD = $(LIBS_ALL)
+CLEANFILES += tests/e2e/emptydev
+EXTRA_DIST += tests/e2e/run tests/e2e/kl.py tests/e2e/memory.py tests/e2e/server.py tests/e2e/smoke.py \
+  tests/e2e/streams.py
