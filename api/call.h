@@ -39,7 +39,7 @@ struct api_lists {
 struct api {
 	struct http_server *http;
 	struct prep *prep;
-	int64_t request_timeout_ns;
+	_Atomic int64_t request_timeout_ns;
 	char version[32];
 	int64_t start_unix_s;
 	pthread_rwlock_t lists_lock;

@@ -231,8 +231,8 @@ int gate_check(const struct gate_policy *p, const struct gate_head *h, struct ga
 	if (h->bad_bytes)
 		return refuse(ret, e, 400, "invalid_framing",
 			      "the request's head has bare line feeds, folded lines or NUL bytes");
-	if (strlen(h->method) > METHOD_MAX || strspn(h->method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-_") !=
-	                                              strlen(h->method))
+	if (strlen(h->method) > METHOD_MAX ||
+	    strspn(h->method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-_") != strlen(h->method))
 		return refuse(ret, e, 400, "invalid_method", "the method is malformed");
 	if (h->n_fields > GATE_HEADERS_MAX)
 		return refuse(ret, e, 431, "too_many_headers", "more than 64 header lines");

@@ -412,6 +412,7 @@ static int submit_part(struct gen *g, uint32_t i)
 	struct err err = {0};
 	uint32_t retry_s = 0;
 	uint64_t id;
+	int64_t timeout_ns;
 	struct request q = {.tokens = g->r.prompts[i].tokens.ids,
 			    .n_tok = (uint32_t)g->r.prompts[i].tokens.n,
 			    .n_choices = g->r.n,
@@ -432,8 +433,9 @@ static int submit_part(struct gen *g, uint32_t i)
 		return 0;
 	}
 	memcpy(q.client, c->client, sizeof q.client);
-	if (c->api->request_timeout_ns)
-		q.deadline_ns = c->start_ns + c->api->request_timeout_ns;
+	timeout_ns = c->api->request_timeout_ns;
+	if (timeout_ns)
+		q.deadline_ns = c->start_ns + timeout_ns;
 	r = sched_submit(sched_of(g), &q, &sink, p, &id, &retry_s, &err);
 	if (r < 0) {
 		submit_error(g, r, retry_s, &err);

@@ -34,7 +34,7 @@ struct http_conn *conn_new(struct http_server *s, struct listener *l, int fd, co
 		return NULL;
 	}
 	atomic_fetch_add(&s->n_conns, 1);
-	watch_set(s->watch, &c->watch, clock_ns() + s->o.header_timeout_ns);
+	watch_set(s->watch, &c->watch, clock_ns() + s->l.header_ns);
 	return c;
 }
 
@@ -174,7 +174,7 @@ void exchange_finish(struct http_exchange *x, bool departed)
 	c->current = NULL;
 	c->phase = PHASE_IDLE;
 	pthread_mutex_unlock(&c->mu);
-	watch_set(c->server->watch, &c->watch, clock_ns() + c->server->o.idle_timeout_ns);
+	watch_set(c->server->watch, &c->watch, clock_ns() + c->server->l.idle_ns);
 	pthread_mutex_lock(&x->mu);
 	x->handle = NULL;
 	x->conn = NULL;
@@ -192,17 +192,17 @@ void exchange_finish(struct http_exchange *x, bool departed)
 bool exchange_body(struct http_exchange *x, const char *data, size_t n)
 {
 	struct http_server *s = x->server;
+	bool mine;
 	size_t all;
 
 	if (x->refused || x->cut) {
 		x->passed_bytes += n;
-		return x->passed_bytes <= s->o.body_limit_bytes + (1 << 20);
+		return x->passed_bytes <= s->l.body_bytes + (1 << 20);
 	}
 	all = atomic_fetch_add(&s->bodies_bytes, n) + n;
 	x->counted_bytes += n;
-	if (x->body.len + n > s->o.body_limit_bytes || all > s->o.bodies_limit_bytes) {
-		bool mine = x->body.len + n > s->o.body_limit_bytes;
-
+	mine = x->body.len + n > s->l.body_bytes;
+	if (mine || all > s->l.bodies_bytes) {
 		http_drop_body(x);
 		s->ops->too_large(s->ud, x, !mine);
 		x->cut = true;
@@ -268,15 +268,15 @@ void http_reply(struct http_exchange *x, const struct http_reply *r, struct strb
 /* With x->mu held. When the reader's patience or ours ends next. */
 static int64_t stream_deadline(const struct http_exchange *x)
 {
-	const struct http_options *o = &x->server->o;
+	const struct http_limits *l = &x->server->l;
 	int64_t at = WATCH_NEVER;
 
 	if (x->end_ns)
-		return x->end_ns + o->write_timeout_ns;
+		return x->end_ns + l->write_ns;
 	if (x->stall_ns)
-		at = x->stall_ns + o->write_timeout_ns;
-	if (o->ping_ns && !x->ended && x->spoke_ns + o->ping_ns < at)
-		at = x->spoke_ns + o->ping_ns;
+		at = x->stall_ns + l->write_ns;
+	if (l->ping_ns && !x->ended && x->spoke_ns + l->ping_ns < at)
+		at = x->spoke_ns + l->ping_ns;
 	return at;
 }
 
@@ -432,9 +432,9 @@ static void stream_due(struct http_conn *c, int64_t now)
 	bool slow;
 
 	pthread_mutex_lock(&x->mu);
-	slow = (x->stall_ns && now >= x->stall_ns + x->server->o.write_timeout_ns) ||
-	       (x->end_ns && now >= x->end_ns + x->server->o.write_timeout_ns);
-	if (!slow && !x->ended && x->server->o.ping_ns && now >= x->spoke_ns + x->server->o.ping_ns)
+	slow = (x->stall_ns && now >= x->stall_ns + x->server->l.write_ns) ||
+	       (x->end_ns && now >= x->end_ns + x->server->l.write_ns);
+	if (!slow && !x->ended && x->server->l.ping_ns && now >= x->spoke_ns + x->server->l.ping_ns)
 		stream_put(x, ping_text, sizeof ping_text - 1, now);
 	else if (!slow)
 		watch_set(x->server->watch, &c->watch, stream_deadline(x));
@@ -486,6 +486,17 @@ void http_free(struct http_server *s)
 	free(s);
 }
 
+void http_set_limits(struct http_server *s, const struct http_options *o)
+{
+	s->l.body_bytes = o->body_limit_bytes;
+	s->l.bodies_bytes = o->bodies_limit_bytes;
+	s->l.header_ns = o->header_timeout_ns;
+	s->l.body_ns = o->body_timeout_ns;
+	s->l.idle_ns = o->idle_timeout_ns;
+	s->l.write_ns = o->write_timeout_ns;
+	s->l.ping_ns = o->ping_ns;
+}
+
 int http_start(const struct http_options *o, struct listener *l, size_t n,
 	       const struct http_ops *ops, void *ud, struct http_server **ret, struct err *reterr)
 {
@@ -500,7 +511,8 @@ int http_start(const struct http_options *o, struct listener *l, size_t n,
 					  : err_set(reterr, -E2BIG, "more than %d listen addresses",
 						    LISTENERS_MAX);
 	}
-	s->o = *o;
+	s->max_connections = o->max_connections;
+	http_set_limits(s, o);
 	s->ops = ops;
 	s->ud = ud;
 	s->n = n;

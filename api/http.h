@@ -55,8 +55,8 @@ struct http_ops {
 #define HTTP_HIGH_BYTES (256 * 1024)
 #define HTTP_LOW_BYTES (64 * 1024)
 
-/* Starts serving on `n` listeners, which it takes (also when it fails). *ret is set before the first
- * callback. 0 or -errno. */
+/* Starts serving on `n` listeners, which it takes (also when it fails). *ret is set before the
+ * first callback. 0 or -errno. */
 int http_start(const struct http_options *o, struct listener *l, size_t n,
 	       const struct http_ops *ops, void *ud, struct http_server **ret, struct err *reterr);
 
@@ -66,6 +66,9 @@ int http_start(const struct http_options *o, struct listener *l, size_t n,
 void http_stop(struct http_server *s, int64_t wait_ns);
 /* After http_stop, and when the last exchange was released. NULL is fine. */
 void http_free(struct http_server *s);
+
+/* Takes over all but max_connections, for what begins from now on. Any thread. */
+void http_set_limits(struct http_server *s, const struct http_options *o);
 
 uint16_t http_port(const struct http_server *s, size_t i); /* of listener i */
 uint32_t http_connections(struct http_server *s);

@@ -65,8 +65,15 @@ struct http_exchange {
 	int64_t end_ns;   /* when the library took the last of them; 0: not yet */
 };
 
+/* Options, as they may change while running. */
+struct http_limits {
+	atomic_size_t body_bytes, bodies_bytes;
+	_Atomic int64_t header_ns, body_ns, idle_ns, write_ns, ping_ns;
+};
+
 struct http_server {
-	struct http_options o;
+	uint32_t max_connections;
+	struct http_limits l;
 	const struct http_ops *ops;
 	void *ud;
 	struct watch *watch;

@@ -130,7 +130,7 @@ static void take_head(struct http_exchange *x, struct MHD_Connection *con, const
 				    .bad_bytes = !head_is_plain(con, &l, method, c, version),
 				    .local = c->listener->local};
 	x->until_close = !strcmp(version, "HTTP/1.0");
-	h.crowded = atomic_load(&s->n_conns) > s->o.max_connections;
+	h.crowded = atomic_load(&s->n_conns) > s->max_connections;
 	snprintf(h.peer, sizeof h.peer, "%s", c->peer);
 	s->ops->head(s->ud, x, &h);
 	for (size_t i = 0; i < l.n; i++)
@@ -183,7 +183,7 @@ static enum MHD_Result send_answer(struct http_exchange *x, struct MHD_Connectio
 	struct http_conn *c = x->conn;
 	struct MHD_Response *r;
 	size_t len = 0;
-	int64_t now = clock_ns(), limit = x->server->o.write_timeout_ns;
+	int64_t now = clock_ns(), limit = x->server->l.write_ns;
 	enum MHD_Result ok;
 
 	pthread_mutex_lock(&x->mu);
@@ -263,7 +263,7 @@ static enum MHD_Result on_head(struct http_conn *c, struct MHD_Connection *con, 
 	if (!x)
 		return MHD_NO;
 	*cls = x;
-	conn_set_phase(c, PHASE_BODY, clock_ns() + c->server->o.body_timeout_ns);
+	conn_set_phase(c, PHASE_BODY, clock_ns() + c->server->l.body_ns);
 	take_head(x, con, method, version);
 	free(c->target);
 	c->target = NULL;
@@ -322,7 +322,7 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *con)
 		c->target = strdup(uri);
 		c->target_at = uri;
 		c->target_len = strlen(uri);
-		conn_set_phase(c, PHASE_HEAD, clock_ns() + c->server->o.header_timeout_ns);
+		conn_set_phase(c, PHASE_HEAD, clock_ns() + c->server->l.header_ns);
 	}
 	return NULL;
 }
@@ -390,7 +390,7 @@ int mhd_start(struct http_server *s, size_t i, struct err *reterr)
 					 MHD_USE_ITC | MHD_USE_ERROR_LOG,
 				 0, NULL, NULL, on_access, NULL, MHD_OPTION_EXTERNAL_LOGGER, on_log,
 				 NULL, MHD_OPTION_LISTEN_SOCKET, l->fd, MHD_OPTION_CONNECTION_LIMIT,
-				 (unsigned)(s->o.max_connections + SPARE_CONNECTIONS),
+				 (unsigned)(s->max_connections + SPARE_CONNECTIONS),
 				 MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES,
 				 MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION,
 				 on_connection, l, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,

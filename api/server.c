@@ -350,8 +350,23 @@ static int lists_make(const struct api_options *o, struct api_lists *l, struct e
 	return 0;
 }
 
+static struct http_options http_options_from(const struct api_options *o)
+{
+	return (struct http_options){
+		.max_connections = o->max_connections,
+		.body_limit_bytes = (size_t)o->max_body_bytes,
+		.bodies_limit_bytes = (size_t)o->max_body_bytes * BODIES_FACTOR,
+		.header_timeout_ns = o->header_timeout_s * NS_PER_S,
+		.body_timeout_ns = o->body_timeout_s * NS_PER_S,
+		.idle_timeout_ns = 6 * o->header_timeout_s * NS_PER_S,
+		.write_timeout_ns = o->write_timeout_s * NS_PER_S,
+		.ping_ns = o->ping_interval_s * NS_PER_S,
+	};
+}
+
 int api_reload(struct api *a, const struct api_options *o, struct err *reterr)
 {
+	struct http_options ho = http_options_from(o);
 	struct api_lists fresh, old;
 	int r = lists_make(o, &fresh, reterr);
 
@@ -363,10 +378,11 @@ int api_reload(struct api *a, const struct api_options *o, struct err *reterr)
 	}
 	pthread_rwlock_wrlock(&a->lists_lock);
 	old = a->lists;
-	fresh.policy.body_limit_bytes = old.policy.body_limit_bytes;
 	a->lists = fresh;
 	pthread_rwlock_unlock(&a->lists_lock);
 	lists_done(&old);
+	http_set_limits(a->http, &ho);
+	a->request_timeout_ns = o->request_timeout_s * NS_PER_S;
 	return 0;
 }
 
@@ -413,20 +429,6 @@ static void api_free(struct api *a)
 	pthread_cond_destroy(&a->idle);
 	free(s);
 	free(a);
-}
-
-static struct http_options http_options_from(const struct api_options *o)
-{
-	return (struct http_options){
-		.max_connections = o->max_connections,
-		.body_limit_bytes = (size_t)o->max_body_bytes,
-		.bodies_limit_bytes = (size_t)o->max_body_bytes * BODIES_FACTOR,
-		.header_timeout_ns = o->header_timeout_s * NS_PER_S,
-		.body_timeout_ns = o->body_timeout_s * NS_PER_S,
-		.idle_timeout_ns = 6 * o->header_timeout_s * NS_PER_S,
-		.write_timeout_ns = o->write_timeout_s * NS_PER_S,
-		.ping_ns = o->ping_interval_s * NS_PER_S,
-	};
 }
 
 int api_start(const struct api_options *o, struct api **ret, struct err *reterr)

@@ -27,7 +27,8 @@ struct api_options {
 	size_t n_listen_fds;   /* when there are some, `listen` is not used */
 	const char *const *allowed_hosts;
 	size_t n_allowed_hosts;
-	const char *const *allowed_origins; /* NULL: pages and apps of this machine (api/gate.h) */
+	const char *const *allowed_origins; /* NULL: pages and apps of this machine (api/gate.h); to
+					     * allow none, a list of length 0 that is not NULL */
 	size_t n_allowed_origins;
 	const char *key_file; /* NULL: no keys, and then only loopback addresses */
 	uint64_t max_body_bytes;
@@ -61,7 +62,8 @@ int api_set_model(struct api *a, const struct api_model *m, struct err *reterr);
 /* The model can't be loaded, or is gone: /health and all requests say so (503). */
 void api_set_failed(struct api *a, const char *why);
 
-/* Reloads what may change while running: hosts, origins, keys. On an error the old ones stay. */
+/* Takes over what may change while running: hosts, origins, keys, the limit of bodies, all
+ * time-outs. On an error the old ones stay. */
 int api_reload(struct api *a, const struct api_options *o, struct err *reterr);
 
 /* New requests get 503 and answers close their connections. */

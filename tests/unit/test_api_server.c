@@ -298,7 +298,10 @@ START_TEST(reloads)
 	       "allowed-hosts");
 	o.allowed_hosts = names;
 	o.n_allowed_hosts = 1;
+	o.max_body_bytes = 2000;
 	ck_assert_int_eq(api_reload(api, &o, &e), 0);
+	expect("POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2001\r\n\r\n", 413,
+	       "max-body-bytes");
 	expect("GET /health HTTP/1.1\r\nHost: driftd.lan\r\nConnection: close\r\n\r\n", 200, "ok");
 	/* A bad file changes nothing. */
 	o.key_file = "/nonexistent";
