@@ -42,8 +42,10 @@ int kgen_target(const struct be_info *dev, uint32_t head_dim, struct kgen_target
 
 const char *kgen_options(const struct kgen_target *t)
 {
-	return t->dialect == BE_DIALECT_CUDA ? "--fmad=false --std=c++17 -default-device"
-					     : "-cl-std=CL1.2 -w";
+	if (t->dialect == BE_DIALECT_CUDA)
+		return "--fmad=false --std=c++17 -default-device";
+	/* 1.2 is what every driver compiles alike; the packed dot product is declared from 3.0 on */
+	return t->dot == BE_DOT_KHR ? "-cl-std=CL3.0 -w" : "-cl-std=CL1.2 -w";
 }
 
 void kdefs_init(struct kdefs *d)
