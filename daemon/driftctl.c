@@ -2,7 +2,7 @@
 /* driftctl: looks at devices, plans memory, measures, tokenizes and chats. This file is a main, so
  * it may see every room: here is what the verbs need of backends and of the API's JSON parser. */
 #ifdef HAVE_CONFIG_H
-#include "config.h"
+#include <config.h>
 #endif
 
 #include <errno.h>
