@@ -22,6 +22,7 @@ struct prompt {
 
 struct gen_request {
 	bool chat, stream, include_usage, echo;
+	bool parse_special; /* control tokens spelled in a prompt become tokens */
 	bool logprobs;
 	uint32_t top; /* log-probabilities of others wanted at each position */
 	uint32_t n;
@@ -58,6 +59,12 @@ int openai_render_chat(const struct call *c, const struct json *body, bool add_g
 /* Appends the ids of a text; errors name `param`. */
 int openai_encode(const struct call *c, const char *text, size_t len, bool special,
 		  const char *param, struct token_list *out, struct api_error *e);
+
+/* The same for a rendered chat: control tokens only where none of their spelling comes from a user. */
+struct template_segment;
+int openai_encode_segments(const struct call *c, const char *text, size_t len,
+			   const struct template_segment *segments, size_t n_segments,
+			   const char *param, struct token_list *out, struct api_error *e);
 
 /* The text of body.prompt and the like is whole: BOS where the model's file asks for it, unless the
  * text has it already; the prompt must not be empty. */

@@ -194,20 +194,6 @@ int openai_render_chat(const struct call *c, const struct json *body, bool add_g
 	return r;
 }
 
-/* Segment by segment: what users wrote can't become control tokens. */
-static int encode_segments(const struct call *c, const struct template_out *out,
-			   struct token_list *t, struct api_error *e)
-{
-	for (size_t i = 0; i < out->n_segments; i++) {
-		const struct template_segment *s = &out->segments[i];
-
-		if (openai_encode(c, sb_text(&out->text) + s->start, s->len, !s->from_user,
-				  "messages", t, e) < 0)
-			return -1;
-	}
-	return openai_finish_prompt(c, "messages", t, e);
-}
-
 int openai_read_chat(const struct call *c, const struct json *body, struct gen_request *r,
 		     struct api_error *e)
 {
@@ -232,7 +218,10 @@ int openai_read_chat(const struct call *c, const struct json *body, struct gen_r
 	r->n_prompts = 1;
 	got = openai_render_chat(c, body, r->add_generation_prompt, &out, e);
 	if (!got)
-		got = encode_segments(c, &out, &r->prompts[0].tokens, e);
+		got = openai_encode_segments(c, sb_text(&out.text), out.text.len, out.segments,
+					     out.n_segments, "messages", &r->prompts[0].tokens, e);
+	if (!got)
+		got = openai_finish_prompt(c, "messages", &r->prompts[0].tokens, e);
 	template_out_done(&out);
 	return got;
 }

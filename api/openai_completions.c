@@ -13,15 +13,15 @@ static int no_memory(struct api_error *e)
 	return api_error_set(e, 503, "out_of_memory", NULL, "out of memory");
 }
 
-static int prompt_text(const struct call *c, const struct json *v, bool echo, struct prompt *p,
-		       struct api_error *e)
+static int prompt_text(const struct call *c, const struct json *v, const struct gen_request *r,
+		       struct prompt *p, struct api_error *e)
 {
 	const char *s = json_text(v);
 
-	if (openai_encode(c, s, strlen(s), true, "prompt", &p->tokens, e) < 0 ||
+	if (openai_encode(c, s, strlen(s), r->parse_special, "prompt", &p->tokens, e) < 0 ||
 	    openai_finish_prompt(c, "prompt", &p->tokens, e) < 0)
 		return -1;
-	if (!echo)
+	if (!r->echo)
 		return 0;
 	p->text = strdup(s);
 	p->text_len = strlen(s);
@@ -39,6 +39,7 @@ static int ids_text(const struct tokenizer *t, struct prompt *p, struct api_erro
 	detok_flush(&d, &sb);
 	sb_add(&sb, "", 0);
 	p->text = sb_take(&sb, &p->text_len);
+	sb_done(&sb);
 	return p->text ? 0 : no_memory(e);
 }
 
@@ -102,12 +103,12 @@ static int read_prompts(const struct call *c, const struct json *body, struct ge
 	r->n_prompts = (uint32_t)n;
 	if (!many)
 		return first ? prompt_ids(c, v, r->echo, &r->prompts[0], e)
-			     : prompt_text(c, v, r->echo, &r->prompts[0], e);
+			     : prompt_text(c, v, r, &r->prompts[0], e);
 	for (size_t i = 0; i < n; i++, first = json_next(first)) {
 		int got = -1;
 
 		if (json_text(first))
-			got = prompt_text(c, first, r->echo, &r->prompts[i], e);
+			got = prompt_text(c, first, r, &r->prompts[i], e);
 		else if (json_is_array(first))
 			got = prompt_ids(c, first, r->echo, &r->prompts[i], e);
 		else
@@ -126,7 +127,8 @@ int openai_read_completion(const struct call *c, const struct json *body, struct
 {
 	int got;
 
-	if (openai_read_common(c, body, r, e) < 0 || json_opt_bool(body, "echo", &r->echo, e) < 0)
+	if (openai_read_common(c, body, r, e) < 0 || json_opt_bool(body, "echo", &r->echo, e) < 0 ||
+	    json_opt_bool(body, "parse_special", &r->parse_special, e) < 0)
 		return -1;
 	got = json_opt_u32(body, "logprobs", 0, TOP_MAX, &r->top, e);
 	if (got < 0)

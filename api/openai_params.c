@@ -10,6 +10,7 @@
 
 #include "api/openai.h"
 #include "base/clock.h"
+#include "model/template.h"
 
 #define MAX_TOK_MAX INT32_MAX
 
@@ -226,20 +227,20 @@ static int too_long(const struct call *c, const char *param, const char *about, 
 	return -1;
 }
 
-int openai_encode(const struct call *c, const char *text, size_t len, bool special,
-		  const char *param, struct token_list *out, struct api_error *e)
+int openai_encode_segments(const struct call *c, const char *text, size_t len,
+			   const struct template_segment *segments, size_t n_segments,
+			   const char *param, struct token_list *out, struct api_error *e)
 {
 	const struct served *s = c->served;
-	size_t most = (size_t)s->context_tok * 4 + 1024;
+	const size_t most = (size_t)s->context_tok * 4 + 1024;
 	struct err err = {0};
 	int r;
 
 	/* More bytes than the longest tokens could hold: no need to look at them. */
 	if (len / s->token_bytes_max > s->context_tok)
 		return too_long(c, param, "at least ", len / s->token_bytes_max, e);
-	if (out->n > most)
-		return too_long(c, param, "more than ", most, e);
-	r = tokenizer_encode(s->m.model->tokenizer, text, len, special, most - out->n, out, &err);
+	r = tokenizer_encode_segments(s->m.model->tokenizer, text, len, segments, n_segments, most, out,
+				      &err);
 	if (r == -E2BIG)
 		return too_long(c, param, "more than ", most, e);
 	if (r == -ENOMEM)
@@ -248,6 +249,14 @@ int openai_encode(const struct call *c, const char *text, size_t len, bool speci
 		return api_error_set(e, 400, r == -EILSEQ ? "invalid_utf8" : "invalid_value", param,
 				     "%s", err.msg);
 	return 0;
+}
+
+int openai_encode(const struct call *c, const char *text, size_t len, bool special,
+		  const char *param, struct token_list *out, struct api_error *e)
+{
+	const struct template_segment all = {.len = len, .from_user = !special};
+
+	return openai_encode_segments(c, text, len, &all, 1, param, out, e);
 }
 
 static bool push_front(struct token_list *t, uint32_t id)

@@ -19,7 +19,8 @@ static void write_piece(const struct tokenizer *t, uint32_t id, struct jw *w)
 	jw_obj(w);
 	jw_kint(w, "id", id);
 	jw_key(w, "piece");
-	tokenizer_bytes(t, id, true, &sb);
+	if (tokenizer_bytes(t, id, true, &sb) < 0 || sb.failed)
+		w->sb->failed = true;
 	if (utf8_valid(sb_text(&sb), sb.len)) {
 		jw_strn(w, sb_text(&sb), sb.len);
 	} else {
@@ -60,7 +61,7 @@ void route_tokenize(struct call *c, const struct json *body)
 	struct api_error e = {0};
 	struct err err = {0};
 	const char *text = NULL;
-	bool add_special = false, parse_special = true, pieces = false;
+	bool add_special = false, parse_special = false, pieces = false;
 	int r;
 
 	if (json_opt_text(body, "content", &text, &e) < 0 ||

@@ -211,10 +211,14 @@ def tokenize_and_back(server):
         assert data.decode() == text
     assert server.post("/tokenize", {"content": ""}).json == {"tokens": []}
     assert server.post("/detokenize", {"tokens": []}).json == {"content": ""}
-    one = server.post("/tokenize", {"content": "<|im_end|>"}).json["tokens"]
+    one = server.post("/tokenize", {"content": "<|im_end|>", "parse_special": True}).json["tokens"]
     assert len(one) == 1
-    many = server.post("/tokenize", {"content": "<|im_end|>", "parse_special": False}).json
-    assert len(many["tokens"]) > 1
+    many = server.post("/tokenize", {"content": "<|im_end|>"}).json["tokens"]
+    assert len(many) > 1
+    for special, tokens in ((True, one), (False, many)):
+        ask = {"prompt": "<|im_end|>", "parse_special": special, "max_tokens": 1}
+        usage = server.post("/v1/completions", ask).json["usage"]
+        assert usage["prompt_tokens"] == len(tokens), usage
 
 
 @test
