@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Tests that are scripts. They run in the build folder, with srcdir in the environment.
-dist_check_SCRIPTS += tests/layers.sh tests/systemd.sh
-EXTRA_DIST += tests/lsan.supp
+dist_check_SCRIPTS += tests/docs.sh tests/layers.sh tests/systemd.sh
+EXTRA_DIST += tests/lsan.supp README.md docs/api.md docs/architecture.md docs/memory-plan.svg \
+  tests/tools/plan_svg.py
 # Device drivers keep memory for the life of the process; what is suppressed is only theirs.
 AM_TESTS_ENVIRONMENT = \
   LSAN_OPTIONS="suppressions=$(abs_srcdir)/tests/lsan.supp:print_suppressions=0"; export LSAN_OPTIONS; \
