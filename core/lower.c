@@ -107,9 +107,28 @@ static int add_raw(struct lower *l, tensor_id t)
 	return add_weight(l, &(struct wload){.raw = t, .bytes = (size_t)w->channels * sizeof(float)});
 }
 
-static int one_kernel(struct lower *l, struct klaunch *k, const char *template_name, struct kdefs *d)
+/* A launch of one work-group a row, and its definitions: C channels, GROUP items. */
+static struct klaunch *begin_rows(struct lower *l, uint32_t op, enum rows rows, uint32_t channels,
+				  struct kdefs *d)
 {
+	struct klaunch *k = add_launch(l, op);
+	if (!k)
+		return NULL;
+	k->grid = GRID_ROWS;
+	k->group = l->target->group;
+	k->rows = rows;
+	kdefs_init(d);
+	kdefs_set(d, "C", "%u", channels);
+	kdefs_set(d, "GROUP", "%u", k->group);
+	return k;
+}
+
+/* The number of rows as last argument, and the kernel: the launch has but one. Frees `d`. */
+static int end_launch(struct lower *l, struct klaunch *k, const char *template_name, struct kdefs *d)
+{
+	arg(k, KARG_ROWS, 0);
 	int n = kgen_add(&l->out->gen, template_name, d, l->err);
+	kdefs_done(d);
 	if (n < 0)
 		return n;
 	k->n_variants = 1;
@@ -166,24 +185,28 @@ static int product(struct lower *l, uint32_t op_index, int w, enum rows rows,
 	return 0;
 }
 
+/* Epilogues that write one tensor. */
+static void epilogue_y(struct lower *l, struct klaunch *k, struct kdefs *d, const struct op *op,
+		       const char *name)
+{
+	kdefs_set(d, "EPILOGUE", "%s", name);
+	kdefs_set(d, "EPILOGUE_PARAMS", "PARAM_OUT");
+	kdefs_set(d, "OUT_SLICES", "%u", l->layout->bindings[op->out[0]].slices);
+	tensor(l, k, d, "y", op->out[0], true);
+}
+
 static void epilogue_store(struct lower *l, struct klaunch *k, struct kdefs *d, const struct op *op,
 			   const struct wpack *pack)
 {
 	(void)pack;
-	kdefs_set(d, "EPILOGUE", "EPILOGUE_STORE");
-	kdefs_set(d, "EPILOGUE_PARAMS", "PARAM_OUT");
-	kdefs_set(d, "OUT_SLICES", "%u", l->layout->bindings[op->out[0]].slices);
-	tensor(l, k, d, "y", op->out[0], true);
+	epilogue_y(l, k, d, op, "EPILOGUE_STORE");
 }
 
 static void epilogue_swiglu(struct lower *l, struct klaunch *k, struct kdefs *d, const struct op *op,
 			    const struct wpack *pack)
 {
 	(void)pack;
-	kdefs_set(d, "EPILOGUE", "EPILOGUE_SWIGLU");
-	kdefs_set(d, "EPILOGUE_PARAMS", "PARAM_OUT");
-	kdefs_set(d, "OUT_SLICES", "%u", l->layout->bindings[op->out[0]].slices);
-	tensor(l, k, d, "y", op->out[0], true);
+	epilogue_y(l, k, d, op, "EPILOGUE_SWIGLU");
 }
 
 static void epilogue_qkv(struct lower *l, struct klaunch *k, struct kdefs *d, const struct op *op,
@@ -243,10 +266,13 @@ static int lower_qkv(struct lower *l, uint32_t i)
 	return 0;
 }
 
-/* int8 terms that an op writes: fuse.c has made the tensor that many times as wide. */
-static uint32_t terms(const struct lower *l, const struct op *op)
+/* The int8 outputs of an op; fuse.c has made the tensor as many terms wide as it is to have. */
+static void quantized_out(struct lower *l, struct klaunch *k, struct kdefs *d, const struct op *op)
 {
-	return l->g->tensors[op->out[2]].channels / l->g->tensors[op->in[0]].channels;
+	kdefs_set(d, "TERMS", "%u",
+		  l->g->tensors[op->out[2]].channels / l->g->tensors[op->in[0]].channels);
+	tensor(l, k, d, "xq", op->out[2], true);
+	tensor(l, k, d, "xs", op->out[3], true);
 }
 
 static int lower_norm(struct lower *l, uint32_t i)
@@ -258,16 +284,10 @@ static int lower_norm(struct lower *l, uint32_t i)
 	int w = add_raw(l, op->w[0]);
 	if (w < 0)
 		return w;
-	struct klaunch *k = add_launch(l, i);
+	struct klaunch *k = begin_rows(l, i, l->g->tensors[out].rows, l->g->tensors[op->in[0]].channels, &d);
 	if (!k)
 		return -ENOMEM;
-	k->grid = GRID_ROWS;
-	k->group = l->target->group;
-	k->rows = l->g->tensors[out].rows;
-	kdefs_init(&d);
-	kdefs_set(&d, "C", "%u", l->g->tensors[op->in[0]].channels);
 	kdefs_set(&d, "EPS", "%.9gf", (double)op->eps);
-	kdefs_set(&d, "GROUP", "%u", k->group);
 	kdefs_set(&d, "HAS_DELTA", "%d", delta);
 	kdefs_set(&d, "WRITE_SUM", "%d", op->out[1] != TENSOR_NONE);
 	kdefs_set(&d, "WRITE_Y", "%d", op->out[0] != TENSOR_NONE);
@@ -282,61 +302,37 @@ static int lower_norm(struct lower *l, uint32_t i)
 		tensor(l, k, &d, "y", op->out[0], true);
 	if (op->out[1] != TENSOR_NONE)
 		tensor(l, k, &d, "sum", op->out[1], true);
-	if (op->out[2] != TENSOR_NONE) {
-		kdefs_set(&d, "TERMS", "%u", terms(l, op));
-		tensor(l, k, &d, "xq", op->out[2], true);
-		tensor(l, k, &d, "xs", op->out[3], true);
-	}
-	arg(k, KARG_ROWS, 0);
-	int r = one_kernel(l, k, "norm", &d);
-	kdefs_done(&d);
-	return r;
+	if (op->out[2] != TENSOR_NONE)
+		quantized_out(l, k, &d, op);
+	return end_launch(l, k, "norm", &d);
 }
 
 static int lower_quantize(struct lower *l, uint32_t i)
 {
 	const struct op *op = &l->g->ops[i];
 	struct kdefs d;
-	struct klaunch *k = add_launch(l, i);
+	struct klaunch *k = begin_rows(l, i, l->g->tensors[op->out[2]].rows,
+				       l->g->tensors[op->in[0]].channels, &d);
 	if (!k)
 		return -ENOMEM;
-	k->grid = GRID_ROWS;
-	k->group = l->target->group;
-	k->rows = l->g->tensors[op->out[2]].rows;
-	kdefs_init(&d);
-	kdefs_set(&d, "C", "%u", l->g->tensors[op->in[0]].channels);
-	kdefs_set(&d, "GROUP", "%u", k->group);
-	kdefs_set(&d, "TERMS", "%u", terms(l, op));
 	tensor(l, k, &d, "x", op->in[0], false);
-	tensor(l, k, &d, "xq", op->out[2], true);
-	tensor(l, k, &d, "xs", op->out[3], true);
-	arg(k, KARG_ROWS, 0);
-	int r = one_kernel(l, k, "quantize", &d);
-	kdefs_done(&d);
-	return r;
+	quantized_out(l, k, &d, op);
+	return end_launch(l, k, "quantize", &d);
 }
 
 static int lower_eltwise(struct lower *l, uint32_t i, const char *expression)
 {
 	const struct op *op = &l->g->ops[i];
+	const struct tensor *y = &l->g->tensors[op->out[0]];
 	struct kdefs d;
-	struct klaunch *k = add_launch(l, i);
+	struct klaunch *k = begin_rows(l, i, y->rows, (y->channels + 3) / 4 * 4, &d);
 	if (!k)
 		return -ENOMEM;
-	k->grid = GRID_ROWS;
-	k->group = l->target->group;
-	k->rows = l->g->tensors[op->out[0]].rows;
-	kdefs_init(&d);
-	kdefs_set(&d, "C", "%u", (l->g->tensors[op->out[0]].channels + 3) / 4 * 4);
-	kdefs_set(&d, "GROUP", "%u", k->group);
 	kdefs_set(&d, "EXPRESSION", "%s", expression);
 	tensor(l, k, &d, "a", op->in[0], false);
 	tensor(l, k, &d, "b", op->in[1], false);
 	tensor(l, k, &d, "y", op->out[0], true);
-	arg(k, KARG_ROWS, 0);
-	int r = one_kernel(l, k, "eltwise", &d);
-	kdefs_done(&d);
-	return r;
+	return end_launch(l, k, "eltwise", &d);
 }
 
 static int lower_embed(struct lower *l, uint32_t i)
@@ -347,24 +343,16 @@ static int lower_embed(struct lower *l, uint32_t i)
 	int w = add_packed(l, op->w, &plain, 1, op);
 	if (w < 0)
 		return w;
-	struct klaunch *k = add_launch(l, i);
+	const struct wpack *pack = &l->out->weights[w].pack;
+	struct klaunch *k = begin_rows(l, i, ROWS_STEP, pack->k, &d);
 	if (!k)
 		return -ENOMEM;
-	const struct wpack *pack = &l->out->weights[w].pack;
-	k->grid = GRID_ROWS;
-	k->group = l->target->group;
-	k->rows = ROWS_STEP;
-	kdefs_init(&d);
 	kdefs_set(&d, "FORMAT", "%d", (int)pack->format);
 	kdefs_set(&d, "K", "%u", pack->k);
-	kdefs_set(&d, "GROUP", "%u", k->group);
 	arg(k, KARG_WEIGHT, (uint32_t)w);
 	arg(k, KARG_STEP, STEP_TOKEN);
 	tensor(l, k, &d, "y", op->out[0], true);
-	arg(k, KARG_ROWS, 0);
-	int r = one_kernel(l, k, "embed", &d);
-	kdefs_done(&d);
-	return r;
+	return end_launch(l, k, "embed", &d);
 }
 
 static int lower_attention(struct lower *l, uint32_t i)
@@ -390,10 +378,7 @@ static int lower_attention(struct lower *l, uint32_t i)
 	arg(k, KARG_STEP, STEP_TABLES);
 	tensor(l, k, &d, "x", op->in[0], false);
 	tensor(l, k, &d, "y", op->out[0], true);
-	arg(k, KARG_ROWS, 0);
-	int r = one_kernel(l, k, "attention", &d);
-	kdefs_done(&d);
-	return r;
+	return end_launch(l, k, "attention", &d);
 }
 
 static int lower_op(struct lower *l, uint32_t i)
