@@ -518,8 +518,10 @@ static void submit_all(struct gen *g)
 	for (; i < g->r.n_prompts && !r; i++) {
 		pthread_mutex_lock(&g->mu);
 		g->n_open++;
+		r = g->gone ? -1 : 0;
 		pthread_mutex_unlock(&g->mu);
-		r = submit_part(g, i);
+		if (!r)
+			r = submit_part(g, i);
 		if (r < 0) {
 			pthread_mutex_lock(&g->mu);
 			g->n_open--;
@@ -528,6 +530,7 @@ static void submit_all(struct gen *g)
 	}
 	if (r < 0) {
 		/* What runs already is cancelled; the answer is the first error. */
+		fail(g, 503, "cancelled", "the request was cancelled");
 		g->unstarted = true;
 		gen_cancel(g);
 	} else if (g->r.stream) {

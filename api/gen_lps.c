@@ -62,7 +62,10 @@ bool lp_add(struct lp_list *l, const struct tokenizer *t, uint32_t token,
 			l->tops[l->n_tops++] =
 				(struct token_prob){p->top[i].token, bounded(p->top[i].logprob)};
 	}
-	detok_push(t, &l->detok, token, &piece);
+	if (detok_push(t, &l->detok, token, &piece) < 0 || piece.failed) {
+		sb_done(&piece);
+		return false;
+	}
 	l->bytes += piece.len;
 	l->chars += count_chars(sb_text(&piece), piece.len);
 	en->end = l->bytes;

@@ -44,7 +44,8 @@ static void write_spelling(const struct gen *g, uint32_t token, struct jw *w)
 {
 	struct strbuf sb = {0};
 
-	tokenizer_spell(tokenizer_of(g), token, &sb);
+	if (tokenizer_spell(tokenizer_of(g), token, &sb) < 0 || sb.failed)
+		w->sb->failed = true;
 	jw_strn(w, sb_text(&sb), sb.len);
 	sb_done(&sb);
 }
@@ -54,7 +55,8 @@ static void write_bytes(const struct gen *g, uint32_t token, bool special, size_
 {
 	struct strbuf sb = {0};
 
-	tokenizer_bytes(tokenizer_of(g), token, special, &sb);
+	if (tokenizer_bytes(tokenizer_of(g), token, special, &sb) < 0 || sb.failed)
+		w->sb->failed = true;
 	jw_arr(w);
 	for (size_t i = 0; i < sb.len && i < cut; i++)
 		jw_uint(w, (unsigned char)sb.data[i]);
@@ -124,7 +126,8 @@ static void write_legacy_top(const struct gen *g, const struct lp_list *l,
 		else if (chosen)
 			break;
 		chosen |= p.token == en->token;
-		tokenizer_spell(tokenizer_of(g), p.token, &sb);
+		if (tokenizer_spell(tokenizer_of(g), p.token, &sb) < 0 || sb.failed)
+			w->sb->failed = true;
 		jw_key(w, sb_text(&sb));
 		jw_double(w, (double)p.logprob);
 		sb_done(&sb);

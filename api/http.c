@@ -297,7 +297,7 @@ static void stream_put(struct http_exchange *x, const void *data, size_t n, int6
 	if (x->out.failed)
 		x->departed = true;
 	x->spoke_ns = now;
-	if (x->answer != ANSWER_STREAM)
+	if (x->answer != ANSWER_STREAM && !x->departed)
 		return;
 	if (!x->stall_ns)
 		x->stall_ns = now;

@@ -17,7 +17,12 @@ EXTRA_DIST += tests/api/run.py tests/api/harness.py tests/api/completions.py tes
 dist_check_SCRIPTS += tests/api/check.sh
 
 if HAVE_CHECK
-check_PROGRAMS += tests/unit/test_api_gate tests/unit/test_api_json tests/unit/test_api_server
+check_PROGRAMS += tests/unit/test_api_gate tests/unit/test_api_json tests/unit/test_api_oom \
+  tests/unit/test_api_server
+tests_unit_test_api_oom_SOURCES = tests/unit/test_api_oom.c tests/lib/fake_sched.c tests/lib/fake_sched.h
+tests_unit_test_api_oom_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_api_oom_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
+tests_unit_test_api_oom_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
 tests_unit_test_api_gate_SOURCES = tests/unit/test_api_gate.c
 tests_unit_test_api_gate_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_api_gate_LDADD = $(UNIT_LIBS)

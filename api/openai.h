@@ -60,7 +60,8 @@ int openai_render_chat(const struct call *c, const struct json *body, bool add_g
 int openai_encode(const struct call *c, const char *text, size_t len, bool special,
 		  const char *param, struct token_list *out, struct api_error *e);
 
-/* The same for a rendered chat: control tokens only where none of their spelling comes from a user. */
+/* The same for a rendered chat: control tokens only where none of their spelling comes from a user.
+ */
 struct template_segment;
 int openai_encode_segments(const struct call *c, const char *text, size_t len,
 			   const struct template_segment *segments, size_t n_segments,

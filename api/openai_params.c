@@ -239,8 +239,8 @@ int openai_encode_segments(const struct call *c, const char *text, size_t len,
 	/* More bytes than the longest tokens could hold: no need to look at them. */
 	if (len / s->token_bytes_max > s->context_tok)
 		return too_long(c, param, "at least ", len / s->token_bytes_max, e);
-	r = tokenizer_encode_segments(s->m.model->tokenizer, text, len, segments, n_segments, most, out,
-				      &err);
+	r = tokenizer_encode_segments(s->m.model->tokenizer, text, len, segments, n_segments, most,
+				      out, &err);
 	if (r == -E2BIG)
 		return too_long(c, param, "more than ", most, e);
 	if (r == -ENOMEM)

@@ -251,7 +251,8 @@ def key_file(*lines, mode=0o600):
 
 def run(starter, only=None):
     passed = failed = skipped = 0
-    with starter.start(**({"step_us": 300} if starter.is_fake else {})) as shared:
+    options = {"step_us": 300} if starter.is_fake else {"context": 2048}
+    with starter.start(**options) as shared:
         for function, own, fake in TESTS:
             name = f"{function.__module__}.{function.__name__}"
             if only and only not in name:
