@@ -10,6 +10,7 @@ enum neutral {
 	NEUTRAL_FALSE,   /* null or false */
 	NEUTRAL_TRUE,    /* null or true */
 	NEUTRAL_NONE,    /* null or "none" */
+	NEUTRAL_MEDIUM,  /* null or "medium" */
 	NEUTRAL_NUMBER,  /* null or that number */
 	NEUTRAL_AT_MOST, /* null or a number up to that one */
 	NEUTRAL_FORMAT,  /* null or {"type":"text"} */
@@ -33,6 +34,8 @@ static const struct unsupported {
 	{"audio", NEUTRAL_EMPTY, 0, BOTH},
 	{"web_search_options", NEUTRAL_EMPTY, 0, BOTH},
 	{"reasoning_effort", NEUTRAL_NONE, 0, BOTH},
+	{"verbosity", NEUTRAL_MEDIUM, 0, BOTH},
+	{"moderation", NEUTRAL_EMPTY, 0, BOTH},
 	{"suffix", NEUTRAL_EMPTY, 0, BOTH},
 	{"best_of", NEUTRAL_AT_MOST, 1, BOTH},
 	{"echo", NEUTRAL_FALSE, 0, CHAT},
@@ -93,6 +96,8 @@ static bool is_neutral(const struct unsupported *u, const struct json *v)
 		return json_is_bool(v, &b) && b;
 	case NEUTRAL_NONE:
 		return s && !strcmp(s, "none");
+	case NEUTRAL_MEDIUM:
+		return s && !strcmp(s, "medium");
 	case NEUTRAL_NUMBER:
 		return json_is_number(v) && json_double(v) == u->number;
 	case NEUTRAL_AT_MOST:

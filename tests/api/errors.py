@@ -94,7 +94,8 @@ def not_built(server):
             ("response_format", {"type": "json_schema", "json_schema": {"name": "x"}}),
             ("response_format", "text"), ("modalities", ["text", "audio"]),
             ("audio", {"voice": "x"}), ("web_search_options", {"a": 1}),
-            ("reasoning_effort", "high"), ("best_of", 2), ("suffix", "x"),
+            ("reasoning_effort", "high"), ("verbosity", "low"),
+            ("moderation", {"model": "x"}), ("best_of", 2), ("suffix", "x"),
             ("grammar", "root ::= x"), ("min_tokens", 3), ("stop_token_ids", [1]),
             ("mirostat", 2), ("typical_p", 0.5), ("n_probs", 3), ("chat_template", "{{x}}"),
             ("chat_template_kwargs", {"a": True}), ("use_beam_search", True)):
@@ -108,7 +109,8 @@ def harmless_values_of_what_is_not_built(server):
                    {"function_call": "none"}, {"response_format": {"type": "text"}},
                    {"modalities": ["text"]}, {"best_of": 1}, {"suffix": ""}, {"min_tokens": 0},
                    {"typical_p": 1}, {"mirostat": 0}, {"stop_token_ids": []}, {"audio": None},
-                   {"parallel_tool_calls": True}, {"reasoning_effort": "none"}):
+                   {"parallel_tool_calls": True}, {"reasoning_effort": "none"},
+                   {"verbosity": "medium"}, {"moderation": None}):
         r = server.post(CHAT, dict({"messages": HELLO, "max_tokens": 1}, **fields))
         assert r.status == 200, (fields, r.body)
 
