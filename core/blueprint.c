@@ -29,8 +29,8 @@ int blueprint_defaults(const struct graph *g, const struct engine_options *o, st
 	if (p.parallel > ENGINE_SEQ_MAX)
 		return err_set(reterr, -EINVAL, "parallel %u: at most %d sequences", p.parallel,
 			       ENGINE_SEQ_MAX);
-	if (p.batch_tok > 4096)
-		return err_set(reterr, -EINVAL, "batch-tokens %u: at most 4096", p.batch_tok);
+	if (p.batch_tok > 8192)
+		return err_set(reterr, -EINVAL, "batch-tokens %u: at most 8192", p.batch_tok);
 	if (p.kv_tok > CONTEXT_MAX_TOK * 16)
 		return err_set(reterr, -EINVAL, "kv-tokens %u: at most %u", p.kv_tok, CONTEXT_MAX_TOK * 16);
 	if (p.batch_tok < p.parallel)
