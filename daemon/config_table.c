@@ -38,7 +38,7 @@ const struct option_row option_rows[] = {
 	 .preset = "",
 	 .metavar = "NAME",
 	 .help = "The model's name in the API: letters, digits, '.', '_' and '-'. Default: the "
-		 "file's name without .gguf."},
+		 "file's name without .gguf and weight format."},
 	{.key = "device",
 	 .type = OPT_TEXT,
 	 .offset = AT(device),
