@@ -84,10 +84,10 @@ static void quantized_input(struct fuse *f, struct op *o, tensor_id t)
 		const uint32_t channels = g->tensors[t].channels;
 		const enum rows rows = g->tensors[t].rows;
 		*q = graph_act(g, rows, channels * n, "%.50s.q%u", f->src->tensors[t].name, n * 8);
-		*s = graph_act(g, rows, channels / 32 * 2 * n, "%.50s.s%u", f->src->tensors[t].name, n * 8);
+		*s = graph_act(g, rows, channels / 32 * 16 * n, "%.50s.s%u", f->src->tensors[t].name, n * 8);
 		if (g->failed)
 			return;
-		g->tensors[*q].format = FORMAT_I8;
+		g->tensors[*q].format = g->tensors[*s].format = FORMAT_I8;
 		struct op *norm = g->n_ops ? &g->ops[g->n_ops - 1] : NULL;
 		if (norm && (norm->kind == OP_RMSNORM || norm->kind == OP_ADD_RMSNORM) &&
 		    norm->out[0] == t && only_quantized_readers(f, t)) {

@@ -74,7 +74,7 @@ enum op_kind {
 	OP_QKV_ROPE_KV,
 	/* out[0] = silu(x w[0]) * (x w[1]); w: gate, up */
 	OP_GATE_UP,
-	/* out[2], out[3] = int8 of in[0] by blocks of 32, and each block's scale and sum */
+	/* out[2], out[3] = int8 of in[0] by blocks of 32, and a texel for each block (common.k) */
 	OP_QUANTIZE,
 	OP_KINDS
 };

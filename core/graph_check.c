@@ -146,7 +146,7 @@ static int same_shape(const struct check *c, tensor_id a, tensor_id b)
 	return 0;
 }
 
-/* An int8 tensor with one scale and one sum for each block. */
+/* An int8 tensor, and a texel (scale, sums) for each of its blocks. */
 static int check_quantized(const struct check *c, tensor_id q, tensor_id qs)
 {
 	if (q == TENSOR_NONE || qs == TENSOR_NONE)
@@ -154,8 +154,8 @@ static int check_quantized(const struct check *c, tensor_id q, tensor_id qs)
 	const struct tensor *tq = tensor_at(c, q), *ts = tensor_at(c, qs);
 	if (tq->format != FORMAT_I8 || tq->channels % QUANT_BLOCK)
 		return bad(c, q, "it is not int8 in whole blocks");
-	if (ts->rows != tq->rows || ts->channels != tq->channels / QUANT_BLOCK * 2)
-		return bad(c, qs, "it is not a scale and a sum for each block");
+	if (ts->format != FORMAT_I8 || ts->rows != tq->rows || ts->channels != tq->channels / QUANT_BLOCK * 16)
+		return bad(c, qs, "it is not a texel for each block");
 	return 0;
 }
 

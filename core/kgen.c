@@ -96,14 +96,24 @@ static void buffer_accessors(struct kdefs *d, const char *n, const struct bindin
 
 	if (write) {
 		sb_printf(&d->params_out, "BUF_OUT(%s, %s), ", type, n);
+		if (b->inner) {
+			accessor(d, "WRITEI", n, "(r, s, v)",
+				 "inner_put(PTR_OUT(int, %s) + ((ulong)((r) / 8) * %u + (s)) * 32 + (r) %% 8, v)",
+				 n, b->slices);
+			return;
+		}
 		accessor(d, b->ints ? "WRITEI" : "WRITE", n, "(r, s, v)",
 			 "STORE_%s(v, PTR_OUT(%s, %s) + ((ulong)(r) * %u + (s)) * 4)", vec, type, n,
 			 b->slices);
 		return;
 	}
 	sb_printf(&d->params_in, "BUF_IN(%s, %s), ", type, n);
-	if (b->ints) {
-		accessor(d, "READI", n, "(r, i)", "(PTR_IN(int, %s)[(ulong)(r) * %u + (i)])", n,
+	if (b->inner) {
+		accessor(d, "READI", n, "(r, c, i)",
+			 "(PTR_IN(int, %s)[((ulong)((r) / 8) * %u + (i)) * 8 + (r) %% 8 + (c)])", n,
+			 b->slices * 4);
+	} else if (b->ints) {
+		accessor(d, "READI", n, "(r, c, i)", "(PTR_IN(int, %s)[(ulong)((r) + (c)) * %u + (i)])", n,
 			 b->slices * 4);
 	} else {
 		accessor(d, "READ", n, "(r, s)",
@@ -125,8 +135,8 @@ static void texture_accessors(struct kdefs *d, const char *n, const struct bindi
 	}
 	sb_printf(&d->params_in, "__read_only image2d_t %s_image, ", n);
 	if (b->ints) {
-		accessor(d, "READI", n, "(r, i)",
-			 "texel_i(read_imagei(%s_image, TEXEL_SAMPLER, TEXEL_XY((r) * %u + ((i) >> 2))), i)",
+		accessor(d, "READI", n, "(r, c, i)",
+			 "texel_i(read_imagei(%s_image, TEXEL_SAMPLER, TEXEL_XY(((r) + (c)) * %u + ((i) >> 2))), i)",
 			 n, b->slices);
 	} else {
 		accessor(d, "READ", n, "(r, s)",

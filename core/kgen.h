@@ -52,7 +52,9 @@ void kdefs_done(struct kdefs *d);
 void kdefs_set(struct kdefs *d, const char *name, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Accessors and a parameter for a tensor called `name` in the template: READ_name, READF_name,
- * READI_name or WRITE_name, WRITEI_name. Parameters come in the order of these calls, inputs first. */
+ * READI_name or WRITE_name, WRITEI_name. READI_name(r, c, i) is dword i of row r + c, where r is a multiple
+ * of a power of two up to 8 and c less than it. Parameters come in the order of these calls, inputs
+ * first. */
 void kdefs_tensor(struct kdefs *d, const char *name, const struct binding *b, bool write);
 
 struct kgen {

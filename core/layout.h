@@ -5,7 +5,9 @@
  * accessors. A pure function: it allocates nothing on a device.
  *
  * Texels are four 32-bit components: four floats, or sixteen int8. Row r, slice s of a tensor is texel
- * i = r * slices + s; in a buffer at offset + 16 i, in a texture at (i mod W, i / W) for one W. */
+ * i = r * slices + s; in a buffer at offset + 16 i, in a texture at (i mod W, i / W) for one W. In a CPU's
+ * buffer the int8 of INNER_ROWS rows stand dword by dword side by side: a product takes so many rows at
+ * once, and finds their dwords in one place. */
 #pragma once
 
 #include <stdbool.h>
@@ -18,12 +20,14 @@
 #include "core/graph.h"
 
 #define TEXEL_BYTES 16
+#define INNER_ROWS 8
 #define TEXTURE_W_LOG2 10 /* W = 1,024 texels: every OpenCL device can do that */
 
 struct binding {
 	bool bound; /* false: nobody produces it */
 	enum storage_kind storage;
 	bool ints;         /* int8 in texels of int4 */
+	bool inner;        /* INNER_ROWS rows, dword by dword */
 	uint32_t slices;   /* texels a row */
 	uint32_t object;   /* index into layout.objects */
 	size_t offset, bytes;

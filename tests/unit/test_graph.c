@@ -378,8 +378,8 @@ START_TEST(test_quantized)
 
 	build(&s);
 	tensor_id q = graph_act(&s.g, ROWS_STEP, 32, "norm.q16");
-	tensor_id qs = graph_act(&s.g, ROWS_STEP, 2, "norm.scale");
-	s.g.tensors[q].format = FORMAT_I8;
+	tensor_id qs = graph_act(&s.g, ROWS_STEP, 16, "norm.scale");
+	s.g.tensors[q].format = s.g.tensors[qs].format = FORMAT_I8;
 	struct op *norm = op_at(&s, s.op_norm), *product = op_at(&s, s.op_q);
 	norm->out[2] = q;
 	norm->out[3] = qs;
@@ -396,7 +396,7 @@ START_TEST(test_quantized)
 	product->in[4] = qs;
 	s.g.tensors[qs].channels = 3;
 	ck_assert_int_eq(graph_check(&s.g, NULL), -EINVAL);
-	s.g.tensors[qs].channels = 2;
+	s.g.tensors[qs].channels = 16;
 	s.g.tensors[s.w_q].format = FORMAT_F16; /* takes floats only */
 	ck_assert_int_eq(graph_check(&s.g, NULL), -EINVAL);
 	graph_done(&s.g);
@@ -471,7 +471,7 @@ static void norm_q_format(struct graph *g, struct op *op)
 static void norm_q_channels(struct graph *g, struct op *op)
 {
 	g->tensors[op->out[2]].channels = 96;
-	g->tensors[op->out[3]].channels = 6;
+	g->tensors[op->out[3]].channels = 48;
 }
 
 static void quantize_rows(struct graph *g, struct op *op)
