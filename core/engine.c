@@ -130,13 +130,14 @@ static int allocate_step(struct engine *e, struct err *reterr)
 	e->out_item = calloc(out, sizeof *e->out_item);
 	e->out_pos = calloc(out, sizeof *e->out_pos);
 	e->item_done = calloc(p->parallel, sizeof *e->item_done);
+	e->item_end = calloc(p->parallel, sizeof *e->item_end);
 	e->item_rows = calloc(p->parallel, sizeof *e->item_rows);
 	e->tables = calloc((size_t)p->parallel * e->blueprint.table_stride, sizeof *e->tables);
 	e->rope = calloc(max_size(rows * g->rope.dims, 1), sizeof *e->rope);
 	e->logits = calloc(out * g->n_vocab, sizeof *e->logits);
 	e->theta = calloc(max_size(g->rope.dims / 2, 1), sizeof *e->theta);
 	if (!e->token || !e->pos || !e->slot || !e->table || !e->out_row || !e->out_item || !e->out_pos ||
-	    !e->item_done || !e->item_rows || !e->tables || !e->rope || !e->logits || !e->theta)
+	    !e->item_done || !e->item_end || !e->item_rows || !e->tables || !e->rope || !e->logits || !e->theta)
 		return err_set(reterr, -ENOMEM, "out of memory opening an engine");
 	for (uint32_t i = 0; i < g->rope.dims / 2; i++) {
 		e->theta[i] = pow(g->rope.base, -2.0 * i / g->rope.dims) / g->rope.scale_linear;
@@ -196,6 +197,7 @@ void engine_close(struct engine *e)
 	free(e->out_item);
 	free(e->out_pos);
 	free(e->item_done);
+	free(e->item_end);
 	free(e->item_rows);
 	free(e->tables);
 	free(e->rope);

@@ -30,6 +30,7 @@ struct engine_options {
 	uint32_t batch_tok;    /* rows a step at most (decode and prefill together); 0: 128 */
 	enum plan_mode plan;
 	enum storage_kind storage;
+	uint32_t disable;      /* optimisations left out: bits of enum feature (core/features.h) */
 	const char *cache_dir; /* for built programs; NULL: none */
 	/* Called now and then while loading, from the thread that opens; may be NULL. */
 	void (*progress)(void *ud, const char *what, double fraction);
@@ -150,6 +151,11 @@ struct step_item {
 	const uint32_t *history;
 	uint32_t n_history, n_prompt;
 	uint64_t draw; /* index of the token drawn, for the random numbers: (seed, draw, token) */
+	/* With `sample`, not with all_logprobs: the last n_draft (below n_tok) of `tokens` are guesses at
+	 * the tokens that will be drawn, and stand in `history` after its n_history tokens too. Each is
+	 * compared with what is drawn at its place; those before the first that differs are accepted.
+	 * Draws, random numbers and probabilities are those of as many steps without guesses. */
+	uint32_t n_draft;
 };
 
 struct position_out {
@@ -159,14 +165,17 @@ struct position_out {
 };
 
 struct step_out {
-	int code;              /* 0, or -EDOM when this item's logits are not finite */
-	struct position_out sampled;     /* where `sample` */
+	int code;              /* 0, or -EDOM when this item's logits are not finite (those of the accepted
+	                        * guesses are) */
+	struct position_out sampled;     /* where `sample`: the token after the accepted guesses */
+	uint32_t n_accepted;             /* guesses that are what was drawn */
+	struct position_out *accepted;   /* caller's, n_draft of them; the first n_accepted are filled */
 	struct position_out *positions;  /* caller's, n_tok of them, where all_logprobs; else NULL */
 };
 
 /* Runs one step: all items in one batch; the rows of all items together are at most batch_tok and
- * their pages are reserved. On return their tokens are in the pool, full pages in the prefix index,
- * and out[i] is filled. An error (device lost) leaves every sequence of the step unusable.
+ * their pages are reserved. On return their tokens are in the pool, but for guesses that were not
+ * accepted, full pages in the prefix index, and out[i] is filled. An error (device lost) leaves every sequence of the step unusable.
  * Results of an item do not depend on the other items, nor on how a prompt was cut into steps. */
 int engine_step(struct engine *e, const struct step_item *items, uint32_t n_items,
                 struct step_out *out, struct err *reterr);

@@ -26,5 +26,6 @@ struct engine {
 	float *rope;         /* [batch_tok][rope dims] */
 	float *logits;       /* [out_rows][n_vocab] */
 	uint32_t *item_done; /* [parallel] tokens of each item that have been run */
+	uint32_t *item_end;  /* [parallel] tokens of each item that are to be run: up to a wrong guess */
 	uint32_t *item_rows; /* [parallel] rows of each item in this run */
 };

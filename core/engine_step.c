@@ -1,15 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A step: items become rows. What does not fit into one run of the device (more rows than a batch, or
  * more logits than are kept) goes into further runs; as no row depends on its neighbours, nobody can
- * tell. */
+ * tell. Guesses are rows like others; what was drawn before a row decides whether it counts. Those that
+ * do not are never committed: their places in the pool are written again by what comes instead. */
 #include <errno.h>
 #include <math.h>
 #include <string.h>
 
 #include "core/engine_priv.h"
 
+static bool bad_guesses(const struct step_item *it, const struct step_out *out)
+{
+	return it->n_draft &&
+	       (it->n_draft >= it->n_tok || !it->sample || it->all_logprobs || !it->history || !out->accepted);
+}
+
 static int check_items(const struct engine *e, const struct step_item *items, uint32_t n_items,
-		       struct err *reterr)
+		       const struct step_out *out, struct err *reterr)
 {
 	const struct engine_plan *p = &e->blueprint.plan;
 	if (n_items > p->parallel)
@@ -25,6 +32,9 @@ static int check_items(const struct engine *e, const struct step_item *items, ui
 			if (it->tokens[t] >= e->graph->n_vocab)
 				return err_set(reterr, -EINVAL, "item %u: token %u, the vocabulary has %u", i,
 					       it->tokens[t], e->graph->n_vocab);
+		if (bad_guesses(it, &out[i]))
+			return err_set(reterr, -EINVAL, "item %u: %u guesses among %u tokens", i, it->n_draft,
+				       it->n_tok);
 	}
 	return 0;
 }
@@ -41,7 +51,7 @@ static void angles(const struct engine *e, uint32_t pos, float *dst)
 /* Does row `t` of the item want logits? */
 static bool wants_logits(const struct step_item *it, uint32_t t)
 {
-	return it->all_logprobs || (it->sample && t + 1 == it->n_tok);
+	return it->all_logprobs || (it->sample && t + 1 + it->n_draft >= it->n_tok);
 }
 
 static void add_row(struct engine *e, struct step_rows *s, const struct step_item *it, uint32_t item,
@@ -70,7 +80,7 @@ static bool fill(struct engine *e, const struct step_item *items, uint32_t n_ite
 	for (uint32_t i = 0; i < n_items; i++) {
 		const struct step_item *it = &items[i];
 		e->item_rows[i] = 0;
-		if (e->item_done[i] == it->n_tok)
+		if (e->item_done[i] == e->item_end[i])
 			continue;
 		if (s->n_rows == e->blueprint.plan.batch_tok ||
 		    (s->n_out == e->blueprint.out_rows && wants_logits(it, e->item_done[i])))
@@ -90,29 +100,53 @@ static bool fill(struct engine *e, const struct step_item *items, uint32_t n_ite
 	return s->n_rows > 0;
 }
 
-static void read_row(struct engine *e, const struct step_item *it, const float *logits, uint32_t t,
-		     struct step_out *out)
+/* Draws the token that follows row `t`, where `before` guesses have been accepted. True when the next
+ * row counts: its token, a guess, is what was drawn. */
+static bool draw(struct engine *e, const struct step_item *it, const float *logits, uint32_t t,
+		 uint32_t before, struct step_out *out)
 {
-	const uint32_t n_vocab = e->graph->n_vocab;
-	int r = 0;
+	struct position_out *at = before < it->n_draft ? &out->accepted[before] : &out->sampled;
+	int r = sample_row(logits, e->graph->n_vocab, it->sampling, it->history, it->n_history + before,
+			   it->n_prompt, it->draw + before, e->scratch, at);
 
-	if (it->all_logprobs && out->positions) {
-		const uint32_t next = t + 1 < it->n_tok ? it->tokens[t + 1] : it->next_token;
-		r = sample_logprobs(logits, n_vocab, next, it->sampling ? it->sampling->n_top : 0,
-				    &out->positions[t]);
-	}
-	if (r == 0 && it->sample && t + 1 == it->n_tok)
-		r = sample_row(logits, n_vocab, it->sampling, it->history, it->n_history, it->n_prompt,
-			       it->draw, e->scratch, &out->sampled);
 	if (r < 0)
 		out->code = r;
+	if (r < 0 || before == it->n_draft)
+		return false;
+	if (at->chosen.token == it->tokens[t + 1]) {
+		out->n_accepted++;
+		return true;
+	}
+	out->sampled = *at;
+	return false;
 }
 
-/* The rows of a run are in the pool now. */
+/* From the logits of row `t` of item `i` to its results. */
+static void read_row(struct engine *e, const struct step_item *it, uint32_t i, const float *logits,
+		     uint32_t t, struct step_out *out)
+{
+	if (t >= e->item_end[i])
+		return; /* after a wrong guess */
+	if (it->all_logprobs && out->positions) {
+		const uint32_t next = t + 1 < it->n_tok ? it->tokens[t + 1] : it->next_token;
+		int r = sample_logprobs(logits, e->graph->n_vocab, next,
+					it->sampling ? it->sampling->n_top : 0, &out->positions[t]);
+		if (r < 0) {
+			out->code = r;
+			return;
+		}
+	}
+	if (it->sample && t + 1 + it->n_draft >= it->n_tok &&
+	    !draw(e, it, logits, t, t + 1 + it->n_draft - it->n_tok, out))
+		e->item_end[i] = t + 1;
+}
+
+/* The rows of a run are in the pool now, those after a wrong guess not. */
 static int commit(struct engine *e, const struct step_item *items, uint32_t n_items, struct err *reterr)
 {
 	for (uint32_t i = 0; i < n_items; i++) {
-		const uint32_t n = e->item_rows[i];
+		const uint32_t left = e->item_end[i] - e->item_done[i];
+		const uint32_t n = e->item_rows[i] < left ? e->item_rows[i] : left;
 		int r = n ? kvpool_seq_append(e->pool, items[i].seq, items[i].tokens + e->item_done[i], n) : 0;
 		if (r < 0)
 			return err_set(reterr, r, "item %u: its tokens could not be committed", i);
@@ -133,12 +167,14 @@ int engine_step(struct engine *e, const struct step_item *items, uint32_t n_item
 			      .out_row = e->out_row,
 			      .rope = e->rope,
 			      .logits = e->logits};
-	int r = check_items(e, items, n_items, reterr);
+	int r = check_items(e, items, n_items, out, reterr);
 	if (r < 0)
 		return r;
 	for (uint32_t i = 0; i < n_items; i++) {
 		e->item_done[i] = 0;
+		e->item_end[i] = items[i].n_tok;
 		out[i].code = 0;
+		out[i].n_accepted = 0;
 	}
 	while (fill(e, items, n_items, &s)) {
 		r = e->device ? device_run(e->device, &s, reterr)
@@ -146,8 +182,9 @@ int engine_step(struct engine *e, const struct step_item *items, uint32_t n_item
 		if (r < 0)
 			return r;
 		for (uint32_t i = 0; i < s.n_out; i++)
-			read_row(e, &items[e->out_item[i]], e->logits + (size_t)i * e->graph->n_vocab,
-				 e->out_pos[i], &out[e->out_item[i]]);
+			read_row(e, &items[e->out_item[i]], e->out_item[i],
+				 e->logits + (size_t)i * e->graph->n_vocab, e->out_pos[i],
+				 &out[e->out_item[i]]);
 		r = commit(e, items, n_items, reterr);
 		if (r < 0)
 			return r;

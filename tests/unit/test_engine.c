@@ -289,6 +289,130 @@ START_TEST(test_fork)
 }
 END_TEST
 
+/* --- guesses --- */
+
+static const struct bias biases[] = {{9, -INFINITY}, {20, 3}, {21, 2.5f}};
+static const struct sampling samplings[] = {
+	{.top_p = 1, .repetition_penalty = 1, .n_top = 5},
+	{.temperature = 1, .top_p = 1, .repetition_penalty = 1, .seed = 42, .logprob = true},
+	{.temperature = 0.8f, .top_p = 0.9f, .min_p = 0.01f, .top_k = 50, .repetition_penalty = 1.2f,
+	 .presence_penalty = 0.5f, .frequency_penalty = 0.3f, .seed = 7, .bias = biases, .n_bias = 3, .n_top = 3},
+	{.top_p = 1, .repetition_penalty = 1.3f, .frequency_penalty = 1},
+};
+
+/* One step of `r` with at most `k` guesses: what `want` holds there, the one at `wrong` spoiled. Gives
+ * the rows that were used. */
+static uint32_t guessed(struct engine *e, struct run *r, const struct run *want, uint32_t k, uint32_t wrong,
+			const struct sampling *s)
+{
+	struct position_out accepted[N_GEN];
+	struct step_out out = {.accepted = accepted};
+	struct err err = {0};
+	if (k > N_GEN - 1 - r->n_gen)
+		k = N_GEN - 1 - r->n_gen;
+	for (uint32_t i = 0; i < k; i++)
+		r->text[r->n + i] = want->text[r->n + i] ^ (i == wrong);
+	struct step_item it = item(r, UINT32_MAX, s, e);
+	const uint32_t plain = it.n_tok;
+	it.n_tok += k;
+	it.n_draft = k;
+	ck_assert_int_eq(engine_seq_reserve(e, r->seq, it.n_tok), 0);
+	int c = engine_step(e, &it, 1, &out, &err);
+	ck_assert_msg(c == 0, "%s", err.msg);
+	ck_assert_int_eq(out.code, 0);
+	ck_assert_uint_eq(out.n_accepted, k < wrong ? k : wrong);
+	for (uint32_t i = 0; i < out.n_accepted; i++) {
+		r->at[r->n_gen++] = accepted[i];
+		ck_assert_uint_eq(r->text[r->n++], accepted[i].chosen.token);
+	}
+	r->at[r->n_gen++] = out.sampled;
+	r->text[r->n++] = out.sampled.chosen.token;
+	ck_assert_uint_eq(engine_seq_len(e, r->seq), r->n - 1);
+	return plain + k;
+}
+
+/* Answers with guesses, right and wrong, of every length: the same to the bit, with fewer steps; and the
+ * prefix cache then holds what it would hold without. */
+START_TEST(test_guesses)
+{
+	for (uint32_t d = 0; d <= n_devs; d++) {
+		struct engine_options o = options(d < n_devs ? d : 0);
+		if (d == n_devs)
+			o.device = "reference";
+		o.kv_tok = 2048;
+		o.batch_tok = d & 1 ? 16 : 9; /* less than a row of guesses: several runs a step */
+		o.parallel = 4;
+		struct engine *e = open_engine(&o);
+		for (uint32_t f = 0; f < sizeof samplings / sizeof *samplings; f++) {
+			const struct sampling *s = &samplings[f];
+			struct run want, all, r, more[2];
+			struct engine_stats before, after;
+			start(e, &want, 55, 60 + f, true);
+			finish(e, &want, 1, 100, s);
+			engine_seq_free(e, want.seq, false);
+			start(e, &all, 55, 60 + f, true);
+			engine_get_stats(e, &before);
+			ck_assert_uint_eq(guessed(e, &all, &want, N_GEN, N_GEN, s), 55 + N_GEN - 1);
+			engine_get_stats(e, &after);
+			ck_assert_uint_eq(after.rows - before.rows, 55 + N_GEN - 1);
+			same(&want, &all);
+			engine_seq_free(e, all.seq, false);
+			for (uint32_t k = 1; k < N_GEN; k += 3) {
+				start(e, &r, 55, 60 + f, true);
+				for (uint32_t wrong = k; r.n_gen < N_GEN; wrong = (wrong + 2) % (k + 1))
+					guessed(e, &r, &want, k, wrong, s);
+				same(&want, &r);
+				if (k + 3 < N_GEN)
+					engine_seq_free(e, r.seq, false);
+			}
+			engine_seq_free(e, r.seq, true);
+			/* on from there, over the cache and not */
+			for (int i = 0; i < 2; i++) {
+				start(e, &more[i], 1, 1, true);
+				engine_seq_free(e, more[i].seq, false);
+				more[i].n = more[i].n_prompt = want.n;
+				memcpy(more[i].text, want.text, want.n * sizeof *want.text);
+				ck_assert_int_eq(engine_seq_new(e, want.text, want.n, i, &more[i].seq,
+								&more[i].cached), 0);
+				ck_assert_uint_eq(more[i].cached, i ? 0 : 64);
+				finish(e, &more[i], 1, 100, s);
+				engine_seq_free(e, more[i].seq, false);
+			}
+			same(&more[0], &more[1]);
+		}
+		engine_close(e);
+	}
+}
+END_TEST
+
+/* Guesses where there may be none, and without room for results. */
+START_TEST(test_bad_guesses)
+{
+	struct engine_options o = {.device = "null", .kv_tok = 1024};
+	struct engine *e = open_engine(&o);
+	struct position_out accepted[4];
+	struct err err = {0};
+	struct run r;
+	start(e, &r, 10, 6, true);
+	const struct step_item good = item(&r, 10, &greedy, e);
+	for (int i = 0; i < 5; i++) {
+		struct step_item it = good;
+		struct step_out out = {.accepted = i == 0 ? NULL : accepted};
+		it.n_draft = i == 1 ? 10 : 3;
+		if (i == 2)
+			it.sample = false;
+		if (i == 3)
+			it.all_logprobs = true;
+		if (i == 4)
+			it.history = NULL;
+		ck_assert_int_eq(engine_step(e, &it, 1, &out, &err), -EINVAL);
+		ck_assert_ptr_nonnull(strstr(err.msg, "guesses"));
+		err_clear(&err);
+	}
+	engine_close(e);
+}
+END_TEST
+
 /* The second start builds nothing from source. */
 START_TEST(test_warm_start)
 {
@@ -399,6 +523,8 @@ int main(void)
 	tcase_add_test(t, test_plans_and_storages);
 	tcase_add_test(t, test_prompt_logprobs);
 	tcase_add_test(t, test_fork);
+	tcase_add_test(t, test_guesses);
+	tcase_add_test(t, test_bad_guesses);
 	tcase_add_test(t, test_step_counts);
 	tcase_add_test(t, test_refusals);
 	suite_add_tcase(s, t);
