@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#define BLOCK 32
+#include "core/format_blocks.h"
 
 static uint16_t load_u16(const uint8_t *p)
 {
@@ -95,56 +95,22 @@ static void bf16_to_float(const void *src, float *dst, size_t n)
 		dst[i] = bits_float((uint32_t)load_u16(p + 2 * i) << 16);
 }
 
-/* half scale; 32 int8 */
-static void q8_0_to_float(const void *src, float *dst, size_t n)
-{
-	const uint8_t *p = src;
-
-	for (size_t b = 0; b < n; b++, p += 34, dst += BLOCK) {
-		float d = half_to_float(load_u16(p));
-
-		for (size_t i = 0; i < BLOCK; i++)
-			dst[i] = (float)(int8_t)p[2 + i] * d;
-	}
-}
-
-/* half scale; 16 bytes whose low halves are elements 0..15 and high halves 16..31, each + 8 */
-static void q4_0_to_float(const void *src, float *dst, size_t n)
-{
-	const uint8_t *p = src;
-
-	for (size_t b = 0; b < n; b++, p += 18, dst += BLOCK) {
-		float d = half_to_float(load_u16(p));
-
-		for (size_t i = 0; i < BLOCK / 2; i++) {
-			dst[i] = (float)((p[2 + i] & 15) - 8) * d;
-			dst[i + BLOCK / 2] = (float)((p[2 + i] >> 4) - 8) * d;
-		}
-	}
-}
-
-/* half scale; half minimum; 16 bytes of unsigned halves in the order of Q4_0 */
-static void q4_1_to_float(const void *src, float *dst, size_t n)
-{
-	const uint8_t *p = src;
-
-	for (size_t b = 0; b < n; b++, p += 20, dst += BLOCK) {
-		float d = half_to_float(load_u16(p)), m = half_to_float(load_u16(p + 2));
-
-		for (size_t i = 0; i < BLOCK / 2; i++) {
-			dst[i] = (float)(p[4 + i] & 15) * d + m;
-			dst[i + BLOCK / 2] = (float)(p[4 + i] >> 4) * d + m;
-		}
-	}
-}
-
 static const struct format_info formats[] = {
 	{FORMAT_F32, "F32", 1, 4, false, f32_to_float},
 	{FORMAT_F16, "F16", 1, 2, false, f16_to_float},
 	{FORMAT_BF16, "BF16", 1, 2, false, bf16_to_float},
-	{FORMAT_Q8_0, "Q8_0", BLOCK, 34, true, q8_0_to_float},
-	{FORMAT_Q4_0, "Q4_0", BLOCK, 18, true, q4_0_to_float},
-	{FORMAT_Q4_1, "Q4_1", BLOCK, 20, true, q4_1_to_float},
+	{FORMAT_Q8_0, "Q8_0", 32, 34, true, q8_0_to_float},
+	{FORMAT_Q4_0, "Q4_0", 32, 18, true, q4_0_to_float},
+	{FORMAT_Q4_1, "Q4_1", 32, 20, true, q4_1_to_float},
+	{FORMAT_Q5_0, "Q5_0", 32, 22, true, q5_0_to_float},
+	{FORMAT_Q5_1, "Q5_1", 32, 24, true, q5_1_to_float},
+	{FORMAT_Q2_K, "Q2_K", FORMAT_SUPER, 84, true, q2_k_to_float},
+	{FORMAT_Q3_K, "Q3_K", FORMAT_SUPER, 110, true, q3_k_to_float},
+	{FORMAT_Q4_K, "Q4_K", FORMAT_SUPER, 144, true, q4_k_to_float},
+	{FORMAT_Q5_K, "Q5_K", FORMAT_SUPER, 176, true, q5_k_to_float},
+	{FORMAT_Q6_K, "Q6_K", FORMAT_SUPER, 210, true, q6_k_to_float},
+	{FORMAT_IQ4_NL, "IQ4_NL", 32, 18, true, iq4_nl_to_float},
+	{FORMAT_MXFP4, "MXFP4", 32, 17, true, mxfp4_to_float},
 };
 
 /* By number; the gaps are numbers that were given back. */

@@ -14,9 +14,18 @@ enum format {
 	FORMAT_F16 = 1,
 	FORMAT_Q4_0 = 2,
 	FORMAT_Q4_1 = 3,
+	FORMAT_Q5_0 = 6,
+	FORMAT_Q5_1 = 7,
 	FORMAT_Q8_0 = 8,
+	FORMAT_Q2_K = 10,
+	FORMAT_Q3_K = 11,
+	FORMAT_Q4_K = 12,
+	FORMAT_Q5_K = 13,
+	FORMAT_Q6_K = 14,
+	FORMAT_IQ4_NL = 20,
 	FORMAT_I8 = 24, /* quantized activations only: never a weight's, not in the table */
 	FORMAT_BF16 = 30,
+	FORMAT_MXFP4 = 39,
 };
 
 struct format_info {
@@ -25,8 +34,8 @@ struct format_info {
 	uint32_t block;       /* elements a block */
 	uint32_t block_bytes; /* bytes a block in the file */
 	bool quantized;       /* products with it take int8 activations */
-	/* Turns `n_blocks` blocks of file bytes into floats, exactly (one rounding at most: none for
-	 * F16, BF16, Q8_0 and Q4_0 beyond the product of scale and integer). */
+	/* Turns `n_blocks` blocks of file bytes into floats: scale times integer, plus or minus a
+	 * minimum, each step rounded to a float as the formats' own implementation does. */
 	void (*to_float)(const void *src, float *dst, size_t n_blocks);
 };
 

@@ -1,39 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Packing of weights. A row of the table `packings` says where a format's scale, minimum and quants
- * stand in the file's block and how many bytes each takes in a half block. */
+/* Packing of weights: which row goes where. What a row becomes is wpack_block.c's. */
 #include "core/wpack.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "base/checked.h"
+#include "core/wpack_block.h"
 
-struct packing {
-	enum format format;
-	uint32_t k_block;      /* elements of a packed block */
-	uint32_t n_scales;     /* 16-bit numbers before the quants: scale, then minimum */
-	uint32_t quant_offset; /* in the file's block */
-	uint32_t quant_bytes;  /* a row and packed block */
-	uint32_t unit_bytes;   /* the piece of a row that stands beside the next lane's */
-	uint8_t flip;          /* xor on each quant byte: signed bytes become unsigned */
-};
-
-static const struct packing packings[] = {
-	{FORMAT_F32, 4, 0, 0, 16, 4, 0},
-	{FORMAT_F16, 4, 0, 0, 8, 2, 0},
-	{FORMAT_BF16, 4, 0, 0, 8, 2, 0},
-	{FORMAT_Q4_0, 32, 1, 2, 16, 4, 0},
-	{FORMAT_Q4_1, 32, 2, 4, 16, 4, 0},
-	{FORMAT_Q8_0, 32, 1, 2, 32, 4, 0x80},
-};
-
-static const struct packing *packing_of(enum format f)
-{
-	for (size_t i = 0; i < sizeof packings / sizeof *packings; i++)
-		if (packings[i].format == f)
-			return &packings[i];
-	return NULL;
-}
+#define LANES_MAX 16
+#define CHUNK_BYTES ((size_t)16 << 10) /* of a tile, written by all its rows before the next: stays in cache */
 
 static uint32_t div_up(uint32_t a, uint32_t b)
 {
@@ -45,12 +21,12 @@ int wpack_init(struct wpack *p, const struct graph *g, const tensor_id *tensors,
 	       uint32_t head_dim, bool neox, struct err *reterr)
 {
 	const struct tensor *first = &g->tensors[tensors[0]];
-	const struct packing *k = packing_of(first->format);
+	const struct wpack_layout *k = wpack_layout_of(first->format);
 
 	memset(p, 0, sizeof *p);
-	if (!k)
-		return err_set(reterr, -ENOTSUP, "tensor '%s': format %s has no device layout",
-			       first->name, format_name(first->format));
+	if (!k || lanes == 0 || lanes > LANES_MAX)
+		return err_set(reterr, -ENOTSUP, "tensor '%s': format %s has no device layout of %u lanes",
+			       first->name, format_name(first->format), lanes);
 	if (first->channels % k->k_block)
 		return err_set(reterr, -ENOTSUP, "tensor '%s': %u columns are no multiple of %u",
 			       first->name, first->channels, k->k_block);
@@ -82,7 +58,7 @@ int wpack_init(struct wpack *p, const struct graph *g, const tensor_id *tensors,
 		}
 		p->n_tiles += part->n_tiles;
 	}
-	p->half_bytes = (size_t)lanes * (k->n_scales * 2 + k->quant_bytes);
+	p->half_bytes = (size_t)lanes * wpack_row_bytes(k);
 	p->block_bytes = 2 * p->half_bytes;
 	if (!ck_mul(p->k / k->k_block, p->block_bytes, &p->tile_bytes) ||
 	    !ck_mul(p->tile_bytes, p->n_tiles, &p->bytes))
@@ -123,40 +99,41 @@ bool wpack_row(const struct wpack *p, const struct graph *g, uint32_t tile, uint
 	return row < g->tensors[part->tensor].n_rows;
 }
 
-/* One row's share of one packed block. `src` is where the block begins in the row. */
-static void pack_block(const struct packing *k, uint32_t lanes, uint32_t lane, const uint8_t *src,
-		       uint8_t *half)
+/* Where the rows of a tile begin in the file, NULL for padding; whether there is padding. */
+static bool find_rows(const struct wpack *p, const struct graph *g, uint32_t tile, size_t row_bytes,
+		      const uint8_t *rows[2 * LANES_MAX])
 {
-	for (uint32_t s = 0; s < k->n_scales; s++)
-		memcpy(half + ((size_t)s * lanes + lane) * 2, src + s * 2, 2);
-	uint8_t *quants = half + (size_t)k->n_scales * lanes * 2;
-	const uint8_t *q = src + k->quant_offset;
-	for (uint32_t u = 0; u < k->quant_bytes / k->unit_bytes; u++) {
-		uint8_t *dst = quants + ((size_t)u * lanes + lane) * k->unit_bytes;
-		for (uint32_t b = 0; b < k->unit_bytes; b++)
-			dst[b] = q[u * k->unit_bytes + b] ^ k->flip;
+	bool padded = false;
+
+	for (uint32_t i = 0; i < 2 * p->lanes; i++) {
+		uint32_t part, row;
+		rows[i] = NULL;
+		if (wpack_row(p, g, tile, i / p->lanes, i % p->lanes, &part, &row))
+			rows[i] = g->tensors[p->parts[part].tensor].data + row * row_bytes;
+		else
+			padded = true;
 	}
+	return padded;
 }
 
 void wpack_tiles(const struct wpack *p, const struct graph *g, uint32_t first, uint32_t n,
 		 uint8_t *dst)
 {
-	const struct packing *k = packing_of(p->format);
-	const struct format_info *f = format_get(p->format);
-	const size_t src_block = (size_t)k->k_block / f->block * f->block_bytes;
+	const struct wpack_layout *k = wpack_layout_of(p->format);
 	const uint32_t n_blocks = p->k / k->k_block;
-	const size_t row_bytes = (size_t)p->k / f->block * f->block_bytes;
+	const uint32_t chunk = (uint32_t)max_size(CHUNK_BYTES / p->block_bytes, 1);
+	const uint8_t *rows[2 * LANES_MAX];
 
-	memset(dst, 0, n * p->tile_bytes);
 	for (uint32_t t = 0; t < n; t++, dst += p->tile_bytes) {
-		for (uint32_t i = 0; i < 2 * p->lanes; i++) {
-			uint32_t part, row, half = i / p->lanes, lane = i % p->lanes;
-			if (!wpack_row(p, g, first + t, half, lane, &part, &row))
-				continue;
-			const uint8_t *src = g->tensors[p->parts[part].tensor].data + row * row_bytes;
-			uint8_t *out = dst + half * p->half_bytes;
-			for (uint32_t b = 0; b < n_blocks; b++)
-				pack_block(k, p->lanes, lane, src + b * src_block, out + b * p->block_bytes);
+		if (find_rows(p, g, first + t, (size_t)n_blocks * k->src_bytes, rows))
+			memset(dst, 0, p->tile_bytes);
+		for (uint32_t b = 0; b < n_blocks; b += chunk) {
+			const uint32_t m = n_blocks - b < chunk ? n_blocks - b : chunk;
+			uint8_t *out = dst + b * p->block_bytes;
+			for (uint32_t i = 0; i < 2 * p->lanes; i++)
+				if (rows[i])
+					k->row(rows[i] + (size_t)b * k->src_bytes, m, p->lanes, i % p->lanes,
+					       out + i / p->lanes * p->half_bytes, p->block_bytes);
 		}
 	}
 }

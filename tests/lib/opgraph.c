@@ -23,35 +23,64 @@ float test_uniform(uint64_t *state)
 	return (float)((double)(test_random(state) >> 11) / 4503599627370496.0 - 1.0);
 }
 
-static void put16(uint8_t *p, uint16_t v)
+static void put16(uint8_t *p, float v)
 {
-	memcpy(p, &v, 2);
+	const uint16_t h = float_to_half(v);
+	memcpy(p, &h, 2);
 }
+
+static void float_weight(enum format f, uint8_t *p, float v)
+{
+	uint32_t bits;
+	memcpy(&bits, &v, 4);
+	const uint16_t high = (uint16_t)(bits >> 16);
+	if (f == FORMAT_F32)
+		memcpy(p, &bits, 4);
+	else if (f == FORMAT_BF16)
+		memcpy(p, &high, 2);
+	else
+		put16(p, v);
+}
+
+/* Where the halves are that all of a random block is times, and what integers they meet. */
+static const struct block_scale {
+	enum format format;
+	uint8_t at, min_at; /* min_at 0: none */
+	float top, min_top; /* of the integers: weights come out at about 1/4 */
+} block_scales[] = {
+	{FORMAT_Q8_0, 0, 0, 128, 0},	     {FORMAT_Q4_0, 0, 0, 8, 0},
+	{FORMAT_Q4_1, 0, 2, 8, 1},	     {FORMAT_Q5_0, 0, 0, 16, 0},
+	{FORMAT_Q5_1, 0, 2, 16, 1},	     {FORMAT_IQ4_NL, 0, 0, 128, 0},
+	{FORMAT_Q2_K, 80, 82, 15 * 2, 15},   {FORMAT_Q3_K, 108, 0, 32 * 4, 0},
+	{FORMAT_Q4_K, 0, 2, 63 * 8, 63},     {FORMAT_Q5_K, 0, 2, 63 * 16, 63},
+	{FORMAT_Q6_K, 208, 0, 128 * 32, 0},
+};
 
 uint8_t *test_weight(enum format f, uint32_t rows, uint32_t channels, uint64_t seed)
 {
 	const struct format_info *info = format_get(f);
 	const size_t n_blocks = (size_t)rows * channels / info->block;
+	const struct block_scale *scale = block_scales;
 	uint8_t *data = malloc(n_blocks * info->block_bytes), *p = data;
+
 	ck_assert_ptr_nonnull(data);
+	while (info->quantized && f != FORMAT_MXFP4 && scale->format != f)
+		scale++;
 	for (size_t b = 0; b < n_blocks; b++, p += info->block_bytes) {
 		const float v = test_uniform(&seed) / 4;
-		if (f == FORMAT_F32) {
-			memcpy(p, &v, 4);
-		} else if (f == FORMAT_F16) {
-			put16(p, float_to_half(v));
-		} else if (f == FORMAT_BF16) {
-			uint32_t bits;
-			memcpy(&bits, &v, 4);
-			put16(p, (uint16_t)(bits >> 16));
-		} else {
-			for (uint32_t i = 0; i < info->block_bytes; i++)
-				p[i] = (uint8_t)test_random(&seed);
-			const float steps = f == FORMAT_Q8_0 ? 128 : 8;
-			put16(p, float_to_half((0.1f + fabsf(v)) / steps));
-			if (f == FORMAT_Q4_1)
-				put16(p + 2, float_to_half(test_uniform(&seed) / 4));
+		if (!info->quantized) {
+			float_weight(f, p, v);
+			continue;
 		}
+		for (uint32_t i = 0; i < info->block_bytes; i++)
+			p[i] = (uint8_t)test_random(&seed);
+		if (f == FORMAT_MXFP4) {
+			p[0] = (uint8_t)(121 + p[0] % 4); /* 1/64 to 1/8 */
+			continue;
+		}
+		put16(p + scale->at, (0.1f + fabsf(v)) / scale->top);
+		if (scale->min_at)
+			put16(p + scale->min_at, test_uniform(&seed) / 4 / scale->min_top);
 	}
 	return data;
 }

@@ -13,7 +13,9 @@ import numpy as np
 from gguf import GGMLQuantizationType
 from gguf.quants import dequantize
 
-BYTES = {"F32": (4, 64), "F16": (2, 64), "BF16": (2, 64), "Q8_0": (34, 8), "Q4_0": (18, 8), "Q4_1": (20, 8)}
+BYTES = {"F32": (4, 64), "F16": (2, 64), "BF16": (2, 64), "Q8_0": (34, 8), "Q4_0": (18, 8), "Q4_1": (20, 8),
+         "Q5_0": (22, 8), "Q5_1": (24, 8), "Q2_K": (84, 2), "Q3_K": (110, 2), "Q4_K": (144, 2), "Q5_K": (176, 2),
+         "Q6_K": (210, 2), "IQ4_NL": (18, 8), "MXFP4": (17, 8)}
 
 rng = np.random.default_rng(20)
 out = {}
@@ -21,6 +23,8 @@ for name, (size, count) in BYTES.items():
     rows = []
     while len(rows) < count:
         raw = rng.integers(0, 256, size, dtype=np.uint8)
+        if name == "MXFP4" and len(rows) < 3:
+            raw[0] = len(rows)  # subnormal scales, and the least normal one
         with np.errstate(all="ignore"):
             if name == "F32":
                 y = raw.view(np.float32)

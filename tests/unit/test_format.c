@@ -88,6 +88,9 @@ START_TEST(test_table)
 	} rows[] = {
 		{0, 1, 4, "F32", false},   {1, 1, 2, "F16", false},   {30, 1, 2, "BF16", false},
 		{8, 32, 34, "Q8_0", true}, {2, 32, 18, "Q4_0", true}, {3, 32, 20, "Q4_1", true},
+		{6, 32, 22, "Q5_0", true}, {7, 32, 24, "Q5_1", true}, {20, 32, 18, "IQ4_NL", true},
+		{10, 256, 84, "Q2_K", true}, {11, 256, 110, "Q3_K", true}, {12, 256, 144, "Q4_K", true},
+		{13, 256, 176, "Q5_K", true}, {14, 256, 210, "Q6_K", true}, {39, 32, 17, "MXFP4", true},
 	};
 	uint32_t known = 0;
 
@@ -103,11 +106,11 @@ START_TEST(test_table)
 	}
 	for (uint32_t id = 0; id < 1000; id++)
 		known += format_get(id) != NULL;
-	ck_assert_uint_eq(known, 6);
+	ck_assert_uint_eq(known, sizeof(rows) / sizeof(*rows));
 	ck_assert_ptr_null(format_get(UINT32_MAX));
-	ck_assert_str_eq(format_name(14), "Q6_K");
-	ck_assert_str_eq(format_name(12), "Q4_K");
-	ck_assert_str_eq(format_name(39), "MXFP4");
+	ck_assert_ptr_null(format_get(FORMAT_I8));
+	ck_assert_str_eq(format_name(15), "Q8_K");
+	ck_assert_str_eq(format_name(23), "IQ4_XS");
 	ck_assert_str_eq(format_name(41), "unknown");
 	ck_assert_str_eq(format_name(UINT32_MAX), "unknown");
 }
@@ -175,7 +178,7 @@ START_TEST(test_to_float)
 		}
 		rows++;
 	}
-	ck_assert_int_eq(rows, 6);
+	ck_assert_int_eq(rows, 15);
 	cJSON_Delete(json);
 }
 END_TEST

@@ -55,7 +55,7 @@ static void make_sound(struct tinygguf *t)
 	tg_f32(t, -1);
 	tg_kv_array(t, "a.nothing", GGUF_U64, 0);
 	tg_tensor(t, "w.one", FORMAT_Q4_0, 2, shape);
-	tg_tensor(t, "w.two", 14 /* Q6_K: known, but not to this build */, 2, shape);
+	tg_tensor(t, "w.two", 23 /* IQ4_XS: known, but not to this build */, 2, shape);
 	tg_tensor(t, "w.three", FORMAT_F32, 1, shape);
 	tg_data(t);
 	ck_assert(!t->failed);
@@ -107,7 +107,7 @@ START_TEST(test_contents)
 	ck_assert_uint_eq(t->offset, file.data_start);
 	ck_assert_ptr_eq(t->data, g.file.data + file.data_start);
 	ck_assert_ptr_null(gguf_tensor(&g, "w.two")->data);
-	ck_assert_uint_eq(gguf_tensor(&g, "w.two")->type, 14);
+	ck_assert_uint_eq(gguf_tensor(&g, "w.two")->type, 23);
 	ck_assert_uint_eq(gguf_tensor(&g, "w.three")->offset % 32, 0);
 	ck_assert_ptr_null(gguf_tensor(&g, "w.four"));
 	ck_assert_ptr_null(gguf_find(&g, "a"));
@@ -535,7 +535,7 @@ static void one_byte_less(struct tinygguf *t)
 
 static void unsized_far(struct tinygguf *t)
 {
-	one_tensor(t, "w", 14, 2, shape);
+	one_tensor(t, "w", 23, 2, shape);
 	tg_patch(t, tg_find_tensor(t, "w") + 24, UINT64_C(1) << 32, 8);
 }
 

@@ -377,11 +377,10 @@ START_TEST(test_tensors)
 
 	/* a format that is known and not supported */
 	ck_assert_int_eq(tiny_model(&t, &p), 0);
-	tg_patch(&t, tg_find_tensor(&t, "blk.1.ffn_up.weight") + 20, 14, 4);
+	tg_patch(&t, tg_find_tensor(&t, "blk.1.ffn_up.weight") + 20, 23, 4);
 	expect(&t, -ENOTSUP,
-	       "tensor 'blk.1.ffn_up.weight' has the format Q6_K, supported are F32, F16, BF16, "
-	       "Q8_0, Q4_0 "
-	       "and Q4_1");
+	       "tensor 'blk.1.ffn_up.weight' has the format IQ4_XS, supported are F32, F16, BF16, "
+	       "Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL, MXFP4 and Q2_K to Q6_K");
 	/* a norm that is not F32 */
 	ck_assert_int_eq(tiny_model(&t, &p), 0);
 	tg_patch(&t, tg_find_tensor(&t, "blk.1.ffn_norm.weight") + 12, FORMAT_F16, 4);
