@@ -2,7 +2,8 @@
 /* driftctl bench: tokens a second of prefill and decode, and the bytes that had to be moved for
  * them. Bytes are what any implementation must read: the weights of the products once a step, K
  * and V of what is attended to once a step and sequence, and K and V written. So bytes a second
- * below what the memory can do is time lost. */
+ * below what the memory can do is time lost. Operations are those of the products: two for each
+ * weight and row, attention left out. */
 #include "daemon/ctl.h"
 
 #include <errno.h>
@@ -15,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "daemon/ctl_bench.h"
 #include "model/model.h"
 
 #define BATCHES_MAX 32
@@ -29,8 +31,19 @@ static const char help[] =
 	"  -n, --decode N         tokens to make for each sequence; 0: no decode test [128]\n"
 	"  -b, --batch LIST       numbers of sequences decoded at once [1,4,16]\n"
 	"  -r, --repeat R         times that each test is run; the median is given [1]\n"
+	"      --peak             measure the device's own peaks too, and give the shares of them\n"
+	"                         that tests reach; without a model only the peaks\n"
 	"      --context N        limit of one sequence [what the tests need]\n"
 	"      --kv-tokens N      tokens in the pool [what the tests need]\n" CTL_ENGINE_HELP;
+
+struct result {
+	const char *test;
+	uint32_t batch, tokens;
+	double seconds; /* of the median run */
+	double fastest_s, slowest_s;
+	uint64_t bytes;
+	double ops;
+};
 
 struct bench {
 	struct ctl_engine_args args;
@@ -40,18 +53,14 @@ struct bench {
 	struct engine *engine;
 	uint64_t random;
 	uint64_t body_bytes, head_bytes; /* weights that a step reads; those only for logits */
-	bool progress;                   /* standard error is a terminal */
+	uint64_t body_elems, head_elems; /* how many numbers they are */
+	struct bench_peak peak;
+	struct result results[1 + BATCHES_MAX];
+	uint32_t n_results;
+	bool progress; /* standard error is a terminal */
 	struct strbuf out;
 	struct jw json;
 	char cache_dir[CTL_PATH_BYTES];
-};
-
-struct result {
-	const char *test;
-	uint32_t batch, tokens;
-	double seconds; /* of the median run */
-	double fastest_s, slowest_s;
-	uint64_t bytes;
 };
 
 static uint32_t random_token(struct bench *b)
@@ -77,17 +86,22 @@ static void count_weights(struct bench *b)
 			const struct tensor *t =
 				op->w[k] == TENSOR_NONE ? NULL : &g->tensors[op->w[k]];
 			const struct format_info *f = t ? format_get(t->format) : NULL;
-			uint64_t bytes;
+			uint64_t bytes, elems;
 
 			if (!f)
 				continue;
 			bytes = (uint64_t)t->n_rows * (t->channels / f->block) * f->block_bytes;
-			if (op->out[0] != TENSOR_NONE && g->tensors[op->out[0]].rows == ROWS_OUT)
+			/* a norm multiplies too, but that is no product */
+			elems = op->kind == OP_LINEAR ? (uint64_t)t->n_rows * t->channels : 0;
+			if ((op->out[0] != TENSOR_NONE &&
+			     g->tensors[op->out[0]].rows == ROWS_OUT) ||
+			    op->out[0] == g->logits) {
 				b->head_bytes += bytes;
-			else if (op->out[0] == g->logits)
-				b->head_bytes += bytes;
-			else
+				b->head_elems += elems;
+			} else {
 				b->body_bytes += bytes;
+				b->body_elems += elems;
+			}
 		}
 	}
 }
@@ -282,12 +296,14 @@ static uint64_t decode_bytes(const struct bench *b, uint32_t batch, uint32_t n_t
 static void print_result(struct bench *b, const struct result *r)
 {
 	double tokens = (double)r->batch * r->tokens;
+	double bytes_per_s = (double)r->bytes / r->seconds;
 	char moved[CTL_BYTES_TEXT];
 
 	if (!b->args.json) {
 		sb_printf(&b->out, "%-8s %6" PRIu32 " %7" PRIu32 " %11.1f tok/s %12s/s", r->test,
 			  r->batch, r->tokens, tokens / r->seconds,
-			  ctl_bytes((uint64_t)((double)r->bytes / r->seconds), moved));
+			  ctl_bytes((uint64_t)bytes_per_s, moved));
+		bench_share_text(&b->peak, r->ops / r->seconds, bytes_per_s, &b->out);
 		if (b->repeat > 1)
 			sb_printf(&b->out, "   (%.1f to %.1f)", tokens / r->slowest_s,
 				  tokens / r->fastest_s);
@@ -299,10 +315,12 @@ static void print_result(struct bench *b, const struct result *r)
 	jw_kint(&b->json, "batch", r->batch);
 	jw_kint(&b->json, "tokens", r->tokens);
 	jw_kdouble(&b->json, "tokens_per_second", tokens / r->seconds);
-	jw_kdouble(&b->json, "bytes_per_second", (double)r->bytes / r->seconds);
+	jw_kdouble(&b->json, "bytes_per_second", bytes_per_s);
 	jw_kdouble(&b->json, "seconds", r->seconds);
 	jw_key(&b->json, "bytes");
 	jw_uint(&b->json, r->bytes);
+	jw_kdouble(&b->json, "ops", r->ops);
+	bench_share_json(&b->peak, r->ops / r->seconds, bytes_per_s, &b->json);
 	jw_kint(&b->json, "repeat", b->repeat);
 	jw_kdouble(&b->json, "tokens_per_second_min", tokens / r->slowest_s);
 	jw_kdouble(&b->json, "tokens_per_second_max", tokens / r->fastest_s);
@@ -318,8 +336,8 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Warms up with the shapes of the test, runs it `repeat` times and prints it. `batch` 0: prefill.
- */
+/* Warms up with the shapes of the test, runs it `repeat` times and keeps the result. `batch` 0:
+ * prefill. */
 static int measure(struct bench *b, uint32_t batch, struct err *reterr)
 {
 	struct result res = {.test = batch ? "decode" : "prefill",
@@ -328,14 +346,14 @@ static int measure(struct bench *b, uint32_t batch, struct err *reterr)
 	uint32_t chunk = engine_get_plan(b->engine)->batch_tok;
 	double *times = calloc(b->repeat, sizeof(*times));
 	int64_t ns = 0;
-	int r = 0;
+	int r = bench_peak_measure(&b->peak, reterr);
 
 	if (!times)
-		return err_set(reterr, -ENOMEM, "out of memory");
-	if (batch)
+		r = err_set(reterr, -ENOMEM, "out of memory");
+	if (batch && !r)
 		r = run_decode(b, batch, res.tokens < WARM_STEPS ? res.tokens : WARM_STEPS, false,
 			       &ns, reterr);
-	else
+	else if (!r)
 		r = run_prefill(b, res.tokens < chunk ? res.tokens : chunk, false, &ns, reterr);
 	if (!r && !batch && res.tokens > chunk && res.tokens % chunk)
 		r = run_prefill(b, res.tokens % chunk, false, &ns, reterr);
@@ -352,7 +370,10 @@ static int measure(struct bench *b, uint32_t batch, struct err *reterr)
 		res.slowest_s = times[b->repeat - 1];
 		res.bytes =
 			batch ? decode_bytes(b, batch, res.tokens) : prefill_bytes(b, res.tokens);
-		print_result(b, &res);
+		res.ops = 2.0 * (double)res.batch * res.tokens * (double)b->body_elems;
+		/* of a prompt only the last token needs logits */
+		res.ops += 2.0 * (batch ? (double)batch * res.tokens : 1) * (double)b->head_elems;
+		b->results[b->n_results++] = res;
 	}
 	free(times);
 	return r;
@@ -385,33 +406,58 @@ static void size_engine(struct bench *b)
 	o->progress = b->progress ? loading : NULL;
 }
 
-static int run(struct bench *b)
+static int open_model(struct bench *b, struct err *reterr)
 {
-	struct err e = {0};
-	int r = model_open(&b->model, b->args.model, &e);
+	int r = model_open(&b->model, b->args.model, reterr);
 
-	if (!r) {
-		size_engine(b);
-		count_weights(b);
-		r = engine_open(&b->model.graph, &b->args.o, &b->engine, &e);
-	}
-	if (b->progress)
-		fputs("\r\033[K", stderr);
+	if (r)
+		return r;
+	size_engine(b);
+	count_weights(b);
+	return engine_open(&b->model.graph, &b->args.o, &b->engine, reterr);
+}
+
+static void print_all(struct bench *b)
+{
 	jw_init(&b->json, &b->out);
 	if (b->args.json)
 		jw_arr(&b->json);
-	else if (!r)
-		sb_printf(&b->out, "%s on %s\n%-8s %6s %7s %17s %14s\n", b->model.id,
+	if (b->args.json && b->peak.wanted)
+		bench_peak_json(&b->peak, &b->json);
+	if (!b->args.json && b->peak.wanted)
+		bench_peak_text(&b->peak, &b->out);
+	if (!b->args.json && b->engine)
+		sb_printf(&b->out, "%s on %s\n%-8s %6s %7s %17s %14s%s\n", b->model.id,
 			  engine_get_plan(b->engine)->device, "test", "batch", "tokens", "speed",
-			  "memory");
-	if (!r && b->prefill_tok)
-		r = measure(b, 0, &e);
-	for (uint32_t i = 0; i < b->n_batches && b->decode_tok && !r; i++)
-		r = measure(b, b->batches[i], &e);
+			  "memory", b->peak.wanted ? "   of peak: int8, memory" : "");
+	for (uint32_t i = 0; i < b->n_results; i++)
+		print_result(b, &b->results[i]);
 	if (b->args.json) {
 		jw_arr_end(&b->json);
 		sb_char(&b->out, '\n');
 	}
+}
+
+static int run(struct bench *b)
+{
+	struct err e = {0};
+	int r = 0;
+
+	if (b->args.model)
+		r = open_model(b, &e);
+	if (!r)
+		r = bench_peak_open(&b->peak, b->args.o.device, &e);
+	if (b->progress)
+		fputs("\r\033[K", stderr);
+	if (!r && b->engine && b->prefill_tok)
+		r = measure(b, 0, &e);
+	for (uint32_t i = 0; i < b->n_batches && b->engine && b->decode_tok && !r; i++)
+		r = measure(b, b->batches[i], &e);
+	if (!r)
+		r = bench_peak_measure(&b->peak, &e);
+	if (!r)
+		print_all(b);
+	bench_peak_close(&b->peak);
 	engine_close(b->engine);
 	model_close(&b->model);
 	if (r) {
@@ -448,11 +494,13 @@ static bool parse_batches(struct bench *b, const char *text)
 
 int ctl_bench(int argc, char **argv)
 {
+	enum { OPT_PEAK = CTL_OPT_OWN };
 	static const struct option longs[] = {CTL_ENGINE_LONG,
 					      {"prefill", required_argument, NULL, 'p'},
 					      {"decode", required_argument, NULL, 'n'},
 					      {"batch", required_argument, NULL, 'b'},
 					      {"repeat", required_argument, NULL, 'r'},
+					      {"peak", no_argument, NULL, OPT_PEAK},
 					      {0}};
 	struct bench b = {.args.o.device = "auto",
 			  .prefill_tok = 512,
@@ -482,6 +530,9 @@ int ctl_bench(int argc, char **argv)
 		case 'r':
 			ok = ctl_parse_u32("bench", "--repeat", optarg, 1, REPEAT_MAX, &b.repeat);
 			break;
+		case OPT_PEAK:
+			b.peak.wanted = true;
+			break;
 		default:
 			if (!ctl_engine_option(&b.args, "bench", o, optarg, &status))
 				return ctl_usage_hint("bench");
@@ -489,7 +540,7 @@ int ctl_bench(int argc, char **argv)
 		if (!ok || status)
 			return CTL_USAGE;
 	}
-	if (!b.args.model)
+	if (!b.args.model && !b.peak.wanted)
 		return ctl_usage("bench", "a model is needed (-m FILE)");
 	if (optind < argc)
 		return ctl_usage("bench", "'%s' is too much", argv[optind]);

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a device can do at best: packed int8 dot products a second from registers, and bytes a
+ * second read from memory, by kernels of our own (kernels/peak.k) that use the same primitives as
+ * products. Measured beside a benchmark, they say how near it came to what the machine gave in that
+ * very minute. Thread rule: a struct peak belongs to one thread at a time. */
+#pragma once
+
+#include <stdint.h>
+
+#include "backends/backend.h"
+#include "base/err.h"
+
+struct peak;
+
+struct peak_best {
+	double dot_ops_per_s;    /* two for each byte times byte: multiply and add */
+	double read_bytes_per_s; /* of a buffer far larger than caches */
+	uint64_t read_bytes;     /* how large */
+};
+
+/* Opens the device a second time, builds the kernels, takes a buffer of up to 256 MiB and finds how
+ * much work fills a few milliseconds. `info` is borrowed only for the call. 0, or -errno with a
+ * message. */
+int peak_open(const struct be_ops *ops, const struct be_info *info, struct peak **ret,
+	      struct err *reterr);
+
+/* Runs both kernels a few times, about a fifth of a second in all, and raises what is in `best`
+ * where a run was faster. Zero it before the first call. Nothing else should run on the device
+ * meanwhile. */
+int peak_measure(struct peak *p, struct peak_best *best, struct err *reterr);
+
+void peak_close(struct peak *p); /* NULL is fine */

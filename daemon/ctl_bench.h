@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to driftctl bench: the peaks of the device, beside which results are set. One thread. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/json.h"
+#include "base/strbuf.h"
+#include "core/peak.h"
+
+struct bench_peak {
+	bool wanted;
+	struct peak *peak; /* NULL: not open */
+	struct peak_best best;
+	char device[160];
+};
+
+/* Finds the device of that name and opens it for measuring; nothing where it is not wanted. 0, or
+ * -errno with a message ('reference' is no device that has a peak). */
+int bench_peak_open(struct bench_peak *p, const char *device, struct err *reterr);
+/* Measures and keeps the best so far: before each test and after the last one, so that tests and
+ * peaks are of the same minutes. Nothing where it is not wanted. */
+int bench_peak_measure(struct bench_peak *p, struct err *reterr);
+void bench_peak_close(struct bench_peak *p);
+
+/* A line for people; an object (without a key) for programs. */
+void bench_peak_text(const struct bench_peak *p, struct strbuf *out);
+void bench_peak_json(const struct bench_peak *p, struct jw *w);
+/* The shares of the peaks that a test reached with so many a second, as the end of its line, and as
+ * two keys of its object. Nothing where it is not wanted. */
+void bench_share_text(const struct bench_peak *p, double ops_per_s, double bytes_per_s,
+		      struct strbuf *out);
+void bench_share_json(const struct bench_peak *p, double ops_per_s, double bytes_per_s,
+		      struct jw *w);
