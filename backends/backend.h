@@ -36,6 +36,8 @@ struct be_info {
 	enum be_dialect dialect;
 	enum be_dot dot;
 	unsigned compute_units, group_max;
+	unsigned together; /* work-groups of one item that are sure to run at the same time, so that they may
+			    * wait for each other inside a kernel; 0: none, as OpenCL promises */
 	size_t local_bytes, memory_bytes, free_bytes; /* free_bytes: 0 where it is not known */
 	size_t buffer_max_bytes;                      /* the largest single buffer */
 	size_t align_bytes; /* offsets inside a buffer are multiples of this */

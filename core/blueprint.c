@@ -4,13 +4,16 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/checked.h"
+#include "core/features.h"
 #include "core/fuse.h"
 
 #define CONTEXT_MAX_TOK (UINT32_C(1) << 24)
 #define KV_DEFAULT_TOK 16384
+#define WEIGHT_ALIGN 64 /* of a weight in its shard: a vector, a cache line */
 #define OUT_ROWS_MIN 16 /* so that prompt log-probabilities don't go row by row */
 
 int blueprint_defaults(const struct graph *g, const struct engine_options *o, struct engine_plan *ret,
@@ -56,6 +59,7 @@ static void sections(struct blueprint *b, const struct graph *g, size_t align)
 		[STEP_TABLE] = rows * 4,
 		[STEP_OUT_ROW] = (size_t)b->out_rows * 4,
 		[STEP_ROPE] = rows * g->head_dim * sizeof(float),
+		[STEP_COPY] = 2 * 4,
 		[STEP_TABLES] = (size_t)p->parallel * b->table_stride * 4,
 	};
 	size_t at = 0;
@@ -108,6 +112,59 @@ static int size_pool(struct blueprint *b, const struct graph *g, uint32_t asked_
 	return 0;
 }
 
+/* Every launch, and the weights' places. */
+static int lower(struct blueprint *b, struct kgen_target *target, struct err *reterr)
+{
+	const size_t align = max_size(b->dev.align_bytes, WEIGHT_ALIGN);
+	size_t *bytes;
+	int r;
+
+	target->one_kernel = target->one_kernel && !target->images;
+	r = lower_graph(&b->lowered, &b->fused, &b->layout, target, b->table_stride, reterr);
+	if (r < 0)
+		return r;
+	bytes = calloc(max_size(b->lowered.n_weights, 1), sizeof *bytes);
+	if (!bytes)
+		return err_set(reterr, -ENOMEM, "out of memory planning buffers");
+	for (uint32_t i = 0; i < b->lowered.n_weights; i++)
+		bytes[i] = b->lowered.weights[i].bytes;
+	r = shards_init(&b->weights, bytes, b->lowered.n_weights, align, b->dev.buffer_max_bytes, reterr);
+	free(bytes);
+	return r;
+}
+
+/* A step kernel can be given so many objects only: with more (weights of tens of gigabytes on a device
+ * with small buffers) kernels are kernels. */
+static int limit_objects(struct blueprint *b, struct kgen_target *target, struct err *reterr)
+{
+	struct engine_plan *p = &b->plan;
+
+	if (!b->stage_bytes || b->weights.n_shards + b->kv.n_shards + b->layout.n_objects + 1 <= STEP_OBJECTS)
+		return 0;
+	p->step_bytes -= b->stage_bytes + SYNC_BYTES;
+	p->total_bytes -= b->stage_bytes + SYNC_BYTES;
+	b->stage_bytes = 0;
+	target->one_kernel = false;
+	lower_done(&b->lowered);
+	return lower_graph(&b->lowered, &b->fused, &b->layout, target, b->table_stride, reterr);
+}
+
+static int place_kv(struct blueprint *b, struct err *reterr)
+{
+	const uint32_t n = b->fused.n_layers * 2;
+	size_t *bytes = calloc(max_size(n, 1), sizeof *bytes);
+	int r;
+
+	if (!bytes)
+		return err_set(reterr, -ENOMEM, "out of memory planning buffers");
+	for (uint32_t i = 0; i < n; i++)
+		bytes[i] = b->kv_buffer_bytes;
+	/* a page is larger than any alignment asks for, so that the sum is that of the pages */
+	r = shards_init(&b->kv, bytes, n, 1, b->dev.buffer_max_bytes, reterr);
+	free(bytes);
+	return r;
+}
+
 int blueprint_init(struct blueprint *b, const struct graph *g, const struct engine_options *o,
 		   const struct be_info *dev, struct err *reterr)
 {
@@ -126,35 +183,41 @@ int blueprint_init(struct blueprint *b, const struct graph *g, const struct engi
 	b->out_rows = p->parallel > OUT_ROWS_MIN ? p->parallel : OUT_ROWS_MIN;
 	if (b->out_rows > p->batch_tok)
 		b->out_rows = p->batch_tok;
-	r = kgen_target(dev, g->head_dim, &target, reterr);
+	r = kgen_target(dev, g->head_dim, o->disable, &target, reterr);
 	if (r < 0)
 		return r;
-	r = fuse_graph(g, &b->fused, reterr);
+	r = fuse_graph(g, o->disable, &b->fused, reterr);
 	if (r < 0)
 		return r;
-	r = layout_init(&b->layout, &b->fused, dev, o->storage, o->plan, p->batch_tok, b->out_rows, reterr);
+	r = layout_init(&b->layout, &b->fused, dev, o->storage, o->plan, p->batch_tok, b->out_rows,
+			!(o->disable & FEATURE_INNER_ROWS), reterr);
 	if (r == 0) {
 		target.images = o->storage == STORAGE_TEXTURE2D;
-		r = lower_graph(&b->lowered, &b->fused, &b->layout, &target, b->table_stride, reterr);
+		r = lower(b, &target, reterr);
 	}
 	if (r < 0)
 		goto fail;
 	sections(b, g, max_size(dev->align_bytes, TEXEL_BYTES));
-	p->weights_bytes = b->lowered.weight_bytes;
+	p->weights_bytes = b->weights.total_bytes;
 	p->act_naive_bytes = b->layout.naive_bytes;
 	p->act_planned_bytes = b->layout.planned_bytes;
 	p->act_bound_bytes = b->layout.bound_bytes;
 	p->act_bytes = b->layout.act_bytes;
-	p->step_bytes = b->section_bytes;
+	b->stage_bytes = target.one_kernel ? b->lowered.n_launches * STAGE_WORDS * sizeof(uint64_t) : 0;
+	p->step_bytes = b->section_bytes + b->stage_bytes + (b->stage_bytes ? SYNC_BYTES : 0);
 	if (g->logits != TENSOR_NONE)
 		p->step_bytes += b->layout.bindings[g->logits].bytes;
 	p->available_bytes = dev->free_bytes ? dev->free_bytes : dev->memory_bytes;
 	p->kv_bytes_per_tok = (uint64_t)g->n_layers * 2 * g->n_kv_heads * g->head_dim * 2;
 	p->n_ops = b->fused.n_ops;
-	p->n_launches = b->lowered.n_launches;
+	p->n_launches = b->lowered.n_step;
 	for (uint32_t t = 0; t < b->layout.n_tensors; t++)
 		p->n_tensors += b->layout.bindings[t].bound;
 	r = size_pool(b, g, o->kv_tok, reterr);
+	if (r == 0)
+		r = place_kv(b, reterr);
+	if (r == 0)
+		r = limit_objects(b, &target, reterr);
 	if (r == 0)
 		return 0;
 fail:
@@ -166,6 +229,8 @@ void blueprint_done(struct blueprint *b)
 {
 	if (!b)
 		return;
+	shards_done(&b->weights);
+	shards_done(&b->kv);
 	lower_done(&b->lowered);
 	layout_done(&b->layout);
 	graph_done(&b->fused);

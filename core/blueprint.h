@@ -10,6 +10,9 @@
 #include "core/engine.h"
 #include "core/layout.h"
 #include "core/lower.h"
+#include "core/shards.h"
+
+#define SYNC_BYTES 256 /* of a step kernel's barrier */
 
 struct blueprint {
 	struct be_info dev;
@@ -21,6 +24,8 @@ struct blueprint {
 	uint32_t n_pages, table_stride, out_rows;
 	size_t section_offset[STEP_SECTIONS], section_bytes; /* of the step's parameters */
 	size_t kv_buffer_bytes;                              /* one layer's K, or V */
+	struct shards weights, kv; /* places of lowered.weights, and of K and V of each layer in turn */
+	size_t stage_bytes;        /* the list of a step kernel; 0: there is none */
 };
 
 /* Decides. 0; -errno when device or model can't be used. A plan that does not fit is no error. */

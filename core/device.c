@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* All arguments of all launches are prepared when the device is opened; a step patches the number of
- * rows, picks each product's variant and hands the list to the backend in order. */
+/* Opening a device: memory, weights, programs, and the arguments of all launches, prepared once. */
 #include "core/device.h"
 
 #include <errno.h>
@@ -9,47 +8,37 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "core/device_priv.h"
+#include "core/features.h"
 #include "core/progcache.h"
+#include "core/stages.h"
 
 #define STAGING_BYTES ((size_t)4 << 20) /* packed weights go to the device in pieces of this size */
 
-struct device {
-	const struct blueprint *b;
-	const struct be_ops *ops;
-	struct be_dev *dev;
-	struct be_prog *prog;
-	struct be_mem **weights; /* [n_weights] */
-	struct be_mem **kv;      /* [2 * n_layers]: K, then V of each layer */
-	struct be_mem **objects; /* [layout.n_objects] */
-	struct be_mem *step;
-	struct be_arg *args; /* [n_launches][LAUNCH_ARGS_MAX] */
-	uint8_t *params;     /* host copy of the step's parameters */
-};
-
-static int wait_all(struct device *d, struct err *reterr)
+static int allocate_shards(struct device *d, const struct shards *s, enum be_mem_kind kind,
+			   struct be_mem **ret, struct err *reterr)
 {
-	uint64_t mark;
-	int r = d->ops->mark(d->dev, &mark, reterr);
-	return r < 0 ? r : d->ops->wait(d->dev, mark, reterr);
+	int r = 0;
+	for (uint32_t i = 0; i < s->n_shards && r == 0; i++)
+		r = d->ops->buffer(d->dev, s->shard_bytes[i], kind, &ret[i], reterr);
+	return r;
 }
 
 static int allocate(struct device *d, struct err *reterr)
 {
 	const struct blueprint *b = d->b;
-	const uint32_t n_kv = b->fused.n_layers * 2;
-	int r = 0;
+	int r;
 
-	d->weights = calloc(max_size(b->lowered.n_weights, 1), sizeof *d->weights);
-	d->kv = calloc(max_size(n_kv, 1), sizeof *d->kv);
+	d->weights = calloc(max_size(b->weights.n_shards, 1), sizeof *d->weights);
+	d->kv = calloc(max_size(b->kv.n_shards, 1), sizeof *d->kv);
 	d->objects = calloc(max_size(b->layout.n_objects, 1), sizeof *d->objects);
 	d->args = calloc(max_size(b->lowered.n_launches, 1) * LAUNCH_ARGS_MAX, sizeof *d->args);
 	d->params = calloc(1, b->section_bytes);
 	if (!d->weights || !d->kv || !d->objects || !d->args || !d->params)
 		return err_set(reterr, -ENOMEM, "out of memory opening a device");
-	for (uint32_t i = 0; i < b->lowered.n_weights && r == 0; i++)
-		r = d->ops->buffer(d->dev, b->lowered.weights[i].bytes, BE_MEM_WEIGHTS, &d->weights[i], reterr);
-	for (uint32_t i = 0; i < n_kv && r == 0; i++)
-		r = d->ops->buffer(d->dev, b->kv_buffer_bytes, BE_MEM_KV, &d->kv[i], reterr);
+	r = allocate_shards(d, &b->weights, BE_MEM_WEIGHTS, d->weights, reterr);
+	if (r == 0)
+		r = allocate_shards(d, &b->kv, BE_MEM_KV, d->kv, reterr);
 	for (uint32_t i = 0; i < b->layout.n_objects && r == 0; i++) {
 		const struct layout_object *o = &b->layout.objects[i];
 		if (o->image_h)
@@ -60,6 +49,10 @@ static int allocate(struct device *d, struct err *reterr)
 	}
 	if (r == 0)
 		r = d->ops->buffer(d->dev, b->section_bytes, BE_MEM_STEP, &d->step, reterr);
+	if (r == 0 && b->stage_bytes)
+		r = d->ops->buffer(d->dev, b->stage_bytes, BE_MEM_STEP, &d->stages, reterr);
+	if (r == 0 && b->stage_bytes)
+		r = d->ops->buffer(d->dev, SYNC_BYTES, BE_MEM_STEP, &d->sync, reterr);
 	return r;
 }
 
@@ -77,14 +70,16 @@ static struct be_arg make_arg(const struct device *d, const struct karg *a)
 		break;
 	}
 	case KARG_WEIGHT:
-		ret.mem = d->weights[a->index];
+		ret.mem = d->weights[b->weights.places[a->index].shard];
+		ret.offset = b->weights.places[a->index].offset_bytes;
 		break;
 	case KARG_KV_K:
-		ret.mem = d->kv[a->index * 2];
+	case KARG_KV_V: {
+		const struct shard_place *p = &b->kv.places[a->index * 2 + (a->type == KARG_KV_V)];
+		ret.mem = d->kv[p->shard];
+		ret.offset = p->offset_bytes;
 		break;
-	case KARG_KV_V:
-		ret.mem = d->kv[a->index * 2 + 1];
-		break;
+	}
 	case KARG_STEP:
 		ret.mem = d->step;
 		ret.offset = b->section_offset[a->index];
@@ -117,8 +112,10 @@ static int load_weights(struct device *d, const struct engine_options *o, struct
 		return err_set(reterr, -ENOMEM, "out of memory loading weights (%zu bytes)", staging_bytes);
 	for (uint32_t i = 0; i < l->n_weights && r == 0; i++) {
 		const struct wload *w = &l->weights[i];
+		const struct shard_place *place = &d->b->weights.places[i];
+		struct be_mem *mem = d->weights[place->shard];
 		if (!w->packed) {
-			r = d->ops->write(d->dev, d->weights[i], 0, d->b->fused.tensors[w->raw].data, w->bytes,
+			r = d->ops->write(d->dev, mem, place->offset_bytes, d->b->fused.tensors[w->raw].data, w->bytes,
 					  reterr);
 			done += w->bytes;
 			continue;
@@ -127,18 +124,69 @@ static int load_weights(struct device *d, const struct engine_options *o, struct
 		for (uint32_t t = 0; t < w->pack.n_tiles && r == 0; t += per) {
 			const uint32_t n = w->pack.n_tiles - t < per ? w->pack.n_tiles - t : per;
 			wpack_tiles(&w->pack, &d->b->fused, t, n, staging);
-			r = d->ops->write(d->dev, d->weights[i], t * w->pack.tile_bytes, staging,
+			r = d->ops->write(d->dev, mem, place->offset_bytes + t * w->pack.tile_bytes, staging,
 					  n * w->pack.tile_bytes, reterr);
 			if (r == 0)
-				r = wait_all(d, reterr);
+				r = device_wait(d, reterr);
 			done += n * w->pack.tile_bytes;
 			progress(o, "loading weights", (double)done / (double)l->weight_bytes);
 		}
 	}
 	if (r == 0)
-		r = wait_all(d, reterr);
+		r = device_wait(d, reterr);
 	free(staging);
 	return r;
+}
+
+static struct stage_place stage_place(const void *ud, const struct karg *a)
+{
+	const struct device *d = ud;
+	const struct blueprint *b = d->b;
+	const uint32_t kv = b->weights.n_shards, objects = kv + b->kv.n_shards;
+	struct stage_place p = {.offset_bytes = 0};
+	switch (a->type) {
+	case KARG_WEIGHT:
+		p.object = b->weights.places[a->index].shard;
+		p.offset_bytes = b->weights.places[a->index].offset_bytes;
+		break;
+	case KARG_KV_K:
+	case KARG_KV_V: {
+		const struct shard_place *s = &b->kv.places[a->index * 2 + (a->type == KARG_KV_V)];
+		p.object = kv + s->shard;
+		p.offset_bytes = s->offset_bytes;
+		break;
+	}
+	case KARG_TENSOR:
+		p.object = objects + b->layout.bindings[a->index].object;
+		p.offset_bytes = b->layout.bindings[a->index].offset;
+		break;
+	case KARG_STEP:
+		p.object = objects + b->layout.n_objects;
+		p.offset_bytes = b->section_offset[a->index];
+		break;
+	case KARG_ROWS:
+		break;
+	}
+	return p;
+}
+
+/* The stages of a step kernel, and its barrier at rest. */
+static int write_stages(struct device *d, struct err *reterr)
+{
+	const struct lowered *l = &d->b->lowered;
+	const uint8_t zeros[SYNC_BYTES] = {0};
+	uint64_t *list = calloc(max_size(l->n_launches, 1), STAGE_WORDS * sizeof *list);
+
+	if (!list)
+		return err_set(reterr, -ENOMEM, "out of memory opening a device");
+	for (uint32_t i = 0; i < l->n_launches; i++)
+		stage_write(&l->launches[i], stage_place, d, list + (size_t)i * STAGE_WORDS);
+	int r = d->ops->write(d->dev, d->stages, 0, list, d->b->stage_bytes, reterr);
+	if (r == 0)
+		r = d->ops->write(d->dev, d->sync, 0, zeros, SYNC_BYTES, reterr);
+	int w = device_wait(d, r == 0 ? reterr : NULL);
+	free(list);
+	return r < 0 ? r : w;
 }
 
 /* From the cache where it has the program, else from source. *ret_fresh: built from source. */
@@ -167,122 +215,6 @@ static int build(struct device *d, struct progcache *cache, const struct progcac
 		src.binary_bytes = 0;
 	}
 	return d->ops->build(d->dev, &src, &d->prog, reterr);
-}
-
-static uint32_t grid_cols(const struct device *d, const struct klaunch *k, uint32_t n, uint32_t cols)
-{
-	return k->grid == GRID_TILES && d->b->lowered.gen.target.split_cols ? (n + cols - 1) / cols : 1;
-}
-
-static int launch(struct device *d, uint32_t index, uint32_t n_rows, uint32_t n_out, struct err *reterr)
-{
-	const struct klaunch *k = &d->b->lowered.launches[index];
-	struct be_arg *args = d->args + (size_t)index * LAUNCH_ARGS_MAX;
-	const uint32_t n = k->rows == ROWS_OUT ? n_out : n_rows;
-	uint32_t v = 0;
-
-	if (n == 0)
-		return 0;
-	while (v + 1 < k->n_variants && n > k->cols[v])
-		v++;
-	args[k->n_args - 1].offset = n;
-	struct be_launch l = {.prog = d->prog,
-			      .entry = d->b->lowered.gen.names[k->kernel[v]],
-			      .group = k->group,
-			      .n_args = k->n_args,
-			      .args = args,
-			      .grid = {1, 1}};
-	switch (k->grid) {
-	case GRID_TILES:
-		l.grid[0] = (k->size + k->group - 1) / k->group;
-		l.grid[1] = grid_cols(d, k, n, k->cols[v]);
-		break;
-	case GRID_ROWS:
-		l.grid[0] = n;
-		break;
-	case GRID_HEADS_ROWS:
-		l.grid[0] = k->size;
-		l.grid[1] = n;
-		break;
-	}
-	return d->ops->launch(d->dev, &l, reterr);
-}
-
-static void put(struct device *d, enum step_section s, const void *src, size_t n)
-{
-	memcpy(d->params + d->b->section_offset[s], src, n);
-}
-
-/* [rows][half][2] to [rows][2][half]: products want runs of cosines and of sines. */
-static void put_rope(struct device *d, const struct step_rows *s)
-{
-	const uint32_t half = d->b->fused.head_dim / 2, rotated = d->b->fused.rope.dims / 2;
-	float *dst = (float *)(void *)(d->params + d->b->section_offset[STEP_ROPE]);
-	for (uint32_t r = 0; r < s->n_rows; r++, dst += 2 * half) {
-		const float *src = s->rope + (size_t)r * rotated * 2;
-		for (uint32_t i = 0; i < half; i++) {
-			dst[i] = i < rotated ? src[i * 2] : 1;
-			dst[half + i] = i < rotated ? src[i * 2 + 1] : 0;
-		}
-	}
-}
-
-int device_run(struct device *d, const struct step_rows *s, struct err *reterr)
-{
-	const struct blueprint *b = d->b;
-	const size_t table_bytes = (size_t)s->n_tables * s->table_stride * 4;
-	int r;
-
-	put(d, STEP_TOKEN, s->token, s->n_rows * sizeof(uint32_t));
-	put(d, STEP_POS, s->pos, s->n_rows * sizeof(uint32_t));
-	put(d, STEP_SLOT, s->slot, s->n_rows * sizeof(uint32_t));
-	put(d, STEP_TABLE, s->table, s->n_rows * sizeof(uint32_t));
-	if (s->n_out)
-		put(d, STEP_OUT_ROW, s->out_row, s->n_out * sizeof(uint32_t));
-	put(d, STEP_TABLES, s->tables, table_bytes);
-	put_rope(d, s);
-	r = d->ops->write(d->dev, d->step, 0, d->params, b->section_offset[STEP_TABLES] + table_bytes,
-			  reterr);
-	for (uint32_t i = 0; i < b->lowered.n_launches && r == 0; i++)
-		r = launch(d, i, s->n_rows, s->n_out, reterr);
-	if (r == 0 && s->n_out) {
-		const struct binding *t = &b->layout.bindings[b->fused.logits];
-		const size_t vocab_bytes = (size_t)b->fused.n_vocab * sizeof(float);
-		const size_t row_bytes = (size_t)t->slices * TEXEL_BYTES;
-		if (row_bytes == vocab_bytes)
-			r = d->ops->read(d->dev, d->objects[t->object], 0, s->logits, s->n_out * row_bytes,
-					 reterr);
-		else
-			for (uint32_t i = 0; i < s->n_out && r == 0; i++)
-				r = d->ops->read(d->dev, d->objects[t->object], i * row_bytes,
-						 s->logits + (size_t)i * b->fused.n_vocab, vocab_bytes, reterr);
-	}
-	int w = wait_all(d, r == 0 ? reterr : NULL);
-	return r < 0 ? r : w;
-}
-
-int device_copy_page(struct device *d, uint32_t src, uint32_t dst, struct err *reterr)
-{
-	const struct lowered *l = &d->b->lowered;
-	const uint32_t group = l->gen.target.group_wide;
-	int r = 0;
-
-	for (uint32_t i = 0; i < d->b->fused.n_layers * 2 && r == 0; i++) {
-		const struct be_arg args[] = {
-			{.type = BE_ARG_BUFFER, .mem = d->kv[i]},
-			{.type = BE_ARG_VALUE, .bytes = 4, .offset = src},
-			{.type = BE_ARG_VALUE, .bytes = 4, .offset = dst},
-			{.type = BE_ARG_VALUE, .bytes = 4, .offset = 1},
-		};
-		const struct be_launch c = {.prog = d->prog,
-					    .entry = l->gen.names[l->copy_kernel],
-					    .grid = {(l->page_ints / 4 + group - 1) / group, 1},
-					    .group = group,
-					    .n_args = 4,
-					    .args = args};
-		r = d->ops->launch(d->dev, &c, reterr);
-	}
-	return r;
 }
 
 /* Runs steps of 1, 4 and 8 rows of token 0 into page 0, which belongs to nobody yet, and copies that
@@ -315,7 +247,7 @@ static int warm_up(struct device *d, const struct engine_options *o, struct err 
 	if (r == 0)
 		r = device_copy_page(d, 0, 0, reterr);
 	if (r == 0)
-		r = wait_all(d, reterr);
+		r = device_wait(d, reterr);
 	free(table);
 	free(rope);
 	free(s.logits);
@@ -344,6 +276,7 @@ int device_open(const struct blueprint *b, const struct be_ops *ops, const struc
 
 	if (!d)
 		return err_set(reterr, -ENOMEM, "out of memory opening a device");
+	d->claim.fd = -1;
 	d->b = b;
 	d->ops = ops;
 	progcache_init(&cache, o->cache_dir, 0, NULL);
@@ -355,6 +288,12 @@ int device_open(const struct blueprint *b, const struct be_ops *ops, const struc
 	for (uint32_t i = 0; r == 0 && i < b->lowered.n_launches; i++)
 		for (uint32_t a = 0; a < b->lowered.launches[i].n_args; a++)
 			d->args[(size_t)i * LAUNCH_ARGS_MAX + a] = make_arg(d, &b->lowered.launches[i].args[a]);
+	claim_init(&d->claim, o->cache_dir);
+	if (r == 0 && b->stage_bytes) {
+		d->workers = o->disable & FEATURE_PERSISTENT ? 0 : b->dev.together;
+		device_step_args(d);
+		r = write_stages(d, reterr);
+	}
 	if (r == 0)
 		r = load_weights(d, o, reterr);
 	if (r == 0) {
@@ -379,17 +318,20 @@ void device_close(struct device *d)
 	if (!d)
 		return;
 	if (d->dev) {
-		wait_all(d, NULL);
-		for (uint32_t i = 0; d->weights && i < d->b->lowered.n_weights; i++)
+		device_wait(d, NULL);
+		for (uint32_t i = 0; d->weights && i < d->b->weights.n_shards; i++)
 			d->ops->mem_free(d->dev, d->weights[i]);
-		for (uint32_t i = 0; d->kv && i < d->b->fused.n_layers * 2; i++)
+		for (uint32_t i = 0; d->kv && i < d->b->kv.n_shards; i++)
 			d->ops->mem_free(d->dev, d->kv[i]);
 		for (uint32_t i = 0; d->objects && i < d->b->layout.n_objects; i++)
 			d->ops->mem_free(d->dev, d->objects[i]);
 		d->ops->mem_free(d->dev, d->step);
+		d->ops->mem_free(d->dev, d->stages);
+		d->ops->mem_free(d->dev, d->sync);
 		d->ops->prog_free(d->dev, d->prog);
 		d->ops->close(d->dev);
 	}
+	claim_done(&d->claim);
 	free(d->weights);
 	free(d->kv);
 	free(d->objects);

@@ -16,8 +16,15 @@ int device_open(const struct blueprint *b, const struct be_ops *ops, const struc
                 struct device **ret, struct err *reterr);
 void device_close(struct device *d); /* NULL is fine */
 
-/* Runs one step and waits for it; s->logits is filled. s->rope is [rows][head_dim / 2][2]. 0, or
- * -errno: the device is lost then. No allocation. */
+/* Queues one step and returns while the device works; `s` and what it points to are borrowed until
+ * device_finish, except for what was copied: everything but s->logits. s->rope is [rows][head_dim / 2][2].
+ * 0, or -errno: the device is lost then, and there is nothing to finish. No allocation. */
+int device_submit(struct device *d, const struct step_rows *s, struct err *reterr);
+
+/* Waits for the step that was submitted last; s->logits is filled. 0, or -errno: the device is lost. */
+int device_finish(struct device *d, const struct step_rows *s, struct err *reterr);
+
+/* Both. */
 int device_run(struct device *d, const struct step_rows *s, struct err *reterr);
 
 /* Copies a KV page in all layers; done before the next step runs. */

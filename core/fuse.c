@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "core/features.h"
+
 #define NO_OP UINT32_MAX
 
 struct fuse {
@@ -15,6 +17,7 @@ struct fuse {
 	uint32_t *producer; /* [tensor] op that writes it, NO_OP: none */
 	uint32_t *n_uses;   /* [tensor] */
 	bool *taken;        /* [op] */
+	uint32_t disable;   /* bits of enum feature */
 	tensor_id *q[2], *qs[2]; /* [terms - 1][tensor] its int8 form and scales, TENSOR_NONE: none yet */
 };
 
@@ -89,7 +92,7 @@ static void quantized_input(struct fuse *f, struct op *o, tensor_id t)
 			return;
 		g->tensors[*q].format = g->tensors[*s].format = FORMAT_I8;
 		struct op *norm = g->n_ops ? &g->ops[g->n_ops - 1] : NULL;
-		if (norm && (norm->kind == OP_RMSNORM || norm->kind == OP_ADD_RMSNORM) &&
+		if (norm && !(f->disable & FEATURE_FUSE_NORM) && (norm->kind == OP_RMSNORM || norm->kind == OP_ADD_RMSNORM) &&
 		    norm->out[0] == t && only_quantized_readers(f, t)) {
 			norm->out[0] = TENSOR_NONE;
 			norm->out[2] = *q;
@@ -202,6 +205,8 @@ static bool fuse_add_norm(struct fuse *f, uint32_t i)
 	bool gathered = gather != NO_OP && f->n_uses[sum] == 1;
 	tensor_id normed = gathered ? g->ops[gather].out[0] : sum;
 	uint32_t norm = find_user(f, normed, OP_RMSNORM, i + 1);
+	if ((f->disable & FEATURE_FUSE_NORM) && !gathered) /* a gather has no operation of its own */
+		return false;
 	if (norm == NO_OP || (gathered && f->n_uses[normed] != 1))
 		return false;
 	struct op o = g->ops[norm];
@@ -237,7 +242,7 @@ static int fuse_op(struct fuse *f, uint32_t i, struct err *reterr)
 	const struct op *o = &f->src->ops[i];
 	switch (o->kind) {
 	case OP_LINEAR:
-		if (!fuse_qkv(f, i) && !fuse_gate_up(f, i))
+		if (!fuse_qkv(f, i) && ((f->disable & FEATURE_FUSE_GATE_UP) || !fuse_gate_up(f, i)))
 			emit_product(f, *o);
 		return 0;
 	case OP_ADD:
@@ -261,9 +266,9 @@ static int fuse_op(struct fuse *f, uint32_t i, struct err *reterr)
 		       op_name(o->kind));
 }
 
-int fuse_graph(const struct graph *src, struct graph *dst, struct err *reterr)
+int fuse_graph(const struct graph *src, uint32_t disable, struct graph *dst, struct err *reterr)
 {
-	struct fuse f = {.src = src, .dst = dst};
+	struct fuse f = {.src = src, .dst = dst, .disable = disable};
 	int r = graph_copy(dst, src);
 	if (r < 0)
 		return err_set(reterr, r, "out of memory copying a graph");

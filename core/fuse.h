@@ -13,6 +13,6 @@
 #include "base/err.h"
 #include "core/graph.h"
 
-/* Makes the fused graph of `src`, which stays as it is. 0; -ENOTSUP naming an op for which no device
+/* Makes the fused graph of `src`, which stays as it is. `disable`: bits of enum feature, patterns left out. 0; -ENOTSUP naming an op for which no device
  * operation exists; -ENOMEM. Any thread. */
-int fuse_graph(const struct graph *src, struct graph *dst, struct err *reterr);
+int fuse_graph(const struct graph *src, uint32_t disable, struct graph *dst, struct err *reterr);

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/features.h"
+
 static const char *find_text(const char *name)
 {
 	for (const struct kernel_text *t = kernel_texts; t->name; t++)
@@ -17,15 +19,17 @@ static const char *find_text(const char *name)
 	return NULL;
 }
 
-int kgen_target(const struct be_info *dev, uint32_t head_dim, struct kgen_target *ret,
+int kgen_target(const struct be_info *dev, uint32_t head_dim, uint32_t disable, struct kgen_target *ret,
 		struct err *reterr)
 {
 	struct kgen_target t = {.dialect = dev->dialect, .dot = dev->dot, .images = dev->images};
 	const bool cpu = dev->type == BE_CPU;
+	/* decided by the device's own dot product, so that packing is the same without it */
+	const uint32_t wide = dev->dot == BE_DOT_AVX_VNNI ? 8 : 16;
 
-	t.lanes = cpu ? 16 : 4;
-	if (cpu && dev->dot == BE_DOT_AVX_VNNI)
-		t.lanes = 8;
+	t.lanes = cpu ? wide : 4;
+	if (disable & FEATURE_DOT)
+		t.dot = BE_DOT_PORTABLE;
 	while (t.lanes > 4 && head_dim % (2 * t.lanes))
 		t.lanes /= 2;
 	if (head_dim == 0 || head_dim % (2 * t.lanes))
@@ -36,6 +40,9 @@ int kgen_target(const struct be_info *dev, uint32_t head_dim, struct kgen_target
 		t.group /= 2;
 	t.group_wide = t.group;
 	t.split_cols = !cpu;
+	t.columns = !(disable & FEATURE_COLUMNS);
+	t.prefetch = !(disable & FEATURE_PREFETCH);
+	t.one_kernel = cpu && t.dialect == BE_DIALECT_OPENCL && !(disable & FEATURE_ONE_KERNEL);
 	*ret = t;
 	return 0;
 }
@@ -172,11 +179,40 @@ static const char *dot_name(enum be_dot dot)
 	return "DOT_PORTABLE";
 }
 
+/* What step.k and core/stages.c agree on. */
+static void stage_names(struct kgen *k)
+{
+	const struct {
+		const char *name;
+		int value;
+	} names[] = {
+		{"STEP_KERNEL", 1},
+		{"STEP_OBJECTS", STEP_OBJECTS},
+		{"STAGE_VARIANTS", STAGE_VARIANTS},
+		{"STAGE_COLS", STAGE_COLS},
+		{"STAGE_SIZE", STAGE_SIZE},
+		{"STAGE_GRID", STAGE_GRID},
+		{"STAGE_ROWS", STAGE_ROWS},
+		{"STAGE_PARTS", STAGE_PARTS},
+		{"STAGE_ARGS", STAGE_ARGS},
+		{"STAGE_WORDS", STAGE_WORDS},
+		{"STAGE_GRID_ROWS", GRID_ROWS},
+		{"STAGE_GRID_HEADS", GRID_HEADS_ROWS},
+		{"STAGE_GRID_PARTS", GRID_HEADS_PARTS_ROWS},
+	};
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		sb_printf(&k->text, "#define %s %d\n", names[i].name, names[i].value);
+}
+
 void kgen_init(struct kgen *k, const struct kgen_target *t)
 {
 	memset(k, 0, sizeof *k);
 	k->target = *t;
 	sb_printf(&k->text, "#define LANES %u\n#define %s 1\n", t->lanes, dot_name(t->dot));
+	if (!t->prefetch)
+		sb_str(&k->text, "#define NO_PREFETCH 1\n");
+	if (t->one_kernel)
+		stage_names(k);
 	const char *prelude = t->dialect == BE_DIALECT_CUDA ? "prelude_cuda" : "prelude_opencl";
 	sb_printf(&k->text, "#line 1 \"%s.k\"\n", prelude);
 	sb_str(&k->text, find_text(prelude));
@@ -207,7 +243,8 @@ static char *make_key(const char *template_name, const struct kdefs *d)
 	return sb_take(&sb, NULL);
 }
 
-int kgen_add(struct kgen *k, const char *template_name, struct kdefs *d, struct err *reterr)
+int kgen_add(struct kgen *k, const char *template_name, struct kdefs *d, uint32_t n_bufs,
+	     struct err *reterr)
 {
 	const char *text = find_text(template_name);
 	if (!text)
@@ -227,6 +264,7 @@ int kgen_add(struct kgen *k, const char *template_name, struct kdefs *d, struct 
 	}
 	const uint32_t n = k->n_kernels++;
 	k->keys[n] = key;
+	k->n_bufs[n] = n_bufs;
 	snprintf(k->names[n], KGEN_NAME_MAX, "%.30s_%u", template_name, n);
 
 	const bool format = strstr(sb_text(&d->text), "#define FORMAT ") != NULL;
@@ -242,4 +280,32 @@ int kgen_add(struct kgen *k, const char *template_name, struct kdefs *d, struct 
 	if (k->text.failed || d->text.failed || d->undefs.failed)
 		return err_set(reterr, -ENOMEM, "out of memory generating kernels");
 	return (int)n;
+}
+
+/* Which function a stage calls, and with which of its buffers. */
+static void step_cases(struct kgen *k)
+{
+	sb_str(&k->text, "#define STEP_CASES");
+	for (uint32_t i = 0; i < k->n_kernels; i++) {
+		sb_printf(&k->text, " STEP_CASE(%u, %s(", i, k->names[i]);
+		for (uint32_t b = 0; b < k->n_bufs[i]; b++)
+			sb_printf(&k->text, "STEP_BUF(%u), ", b);
+		sb_str(&k->text, "n_rows, x, y, ny))");
+	}
+	sb_str(&k->text, "\n#define STEP_OBJECTS_PARAM");
+	for (int i = 0; i < STEP_OBJECTS; i++)
+		sb_printf(&k->text, " BUF_OUT(char, m%d),", i);
+	sb_str(&k->text, "\n#define STEP_OBJECTS_LIST");
+	for (int i = 0; i < STEP_OBJECTS; i++)
+		sb_printf(&k->text, " PTR_OUT(char, m%d),", i);
+	sb_char(&k->text, '\n');
+}
+
+int kgen_finish(struct kgen *k, struct err *reterr)
+{
+	if (k->target.one_kernel) {
+		step_cases(k);
+		sb_printf(&k->text, "#line 1 \"step.k\"\n%s", find_text("step"));
+	}
+	return k->text.failed ? err_set(reterr, -ENOMEM, "out of memory generating kernels") : 0;
 }

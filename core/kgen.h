@@ -33,11 +33,37 @@ struct kgen_target {
 	uint32_t group_wide;  /* work-items a group where each has a tile of its own */
 	bool split_cols;      /* groups of tokens go to different work-groups (GPU), or one after another */
 	bool images;
+	bool columns;         /* variants of products for several tokens a work-item */
+	bool prefetch;
+	bool one_kernel;      /* templates become functions of one kernel, step.k, which walks a list of stages */
 };
 
+/* How many work-groups a launch has; the order matters to step.k. */
+enum grid {
+	GRID_TILES,            /* x: tiles over group_wide; y: groups of columns, where the target splits them */
+	GRID_ROWS,             /* x: rows */
+	GRID_HEADS_ROWS,       /* x: `size` heads, y: rows */
+	GRID_HEADS_PARTS_ROWS, /* x: `size` heads times the parts that the step's keys are split into, y: rows */
+};
+
+#define STEP_OBJECTS 16 /* memory objects that a step kernel is given */
+/* A stage of step.k: unsigned longs, and where in them what is. */
+enum {
+	STAGE_VARIANTS = 4, /* [0, 4): the kernel for few to many rows, and (the last) where keys are split */
+	STAGE_COLS = 4,     /* [4, 6): most rows of the first and the second variant */
+	STAGE_SIZE = 6,     /* tiles or heads */
+	STAGE_GRID = 7,     /* enum grid */
+	STAGE_ROWS = 8,     /* 0: rows of the step, 1: rows with logits */
+	STAGE_PARTS = 9,    /* 1: the last variant where keys are split */
+	STAGE_ARGS = 10,    /* then (object, byte offset) for each buffer */
+	STAGE_WORDS = 48,
+	STAGE_ARGS_MAX = (STAGE_WORDS - STAGE_ARGS) / 2,
+};
+#define STEP_ENTRY "driftd_step"
+
 /* Chooses for a device; `head_dim` limits the lanes: 2 * lanes must divide it. 0, or -ENOTSUP when no
- * width divides it. */
-int kgen_target(const struct be_info *dev, uint32_t head_dim, struct kgen_target *ret,
+ * width divides it. `disable`: bits of enum feature. */
+int kgen_target(const struct be_info *dev, uint32_t head_dim, uint32_t disable, struct kgen_target *ret,
                 struct err *reterr);
 
 /* The definitions of one kernel, gathered before it is added. */
@@ -63,11 +89,16 @@ struct kgen {
 	uint32_t n_kernels;
 	char names[KGEN_KERNELS_MAX][KGEN_NAME_MAX];
 	char *keys[KGEN_KERNELS_MAX];
+	uint32_t n_bufs[KGEN_KERNELS_MAX]; /* buffer parameters */
 };
 
 void kgen_init(struct kgen *k, const struct kgen_target *t);
 void kgen_done(struct kgen *k);
-/* Adds a kernel from a template (or finds the same one); its index into names, or -errno. */
-int kgen_add(struct kgen *k, const char *template_name, struct kdefs *d, struct err *reterr);
+/* Adds a kernel from a template (or finds the same one); its index into names, or -errno. It has `n_bufs`
+ * buffers or images as parameters, then the number of rows. */
+int kgen_add(struct kgen *k, const char *template_name, struct kdefs *d, uint32_t n_bufs,
+             struct err *reterr);
+/* After the last kernel: adds the step kernel where the target has one. 0 or -ENOMEM. */
+int kgen_finish(struct kgen *k, struct err *reterr);
 /* Compiler options for the program. */
 const char *kgen_options(const struct kgen_target *t);

@@ -33,7 +33,8 @@ static void lifetimes(struct layout *l, const struct graph *g)
 }
 
 static int sizes(struct layout *l, const struct graph *g, const struct be_info *dev,
-		 enum storage_kind storage, uint32_t rows, uint32_t out_rows, struct err *reterr)
+		 enum storage_kind storage, uint32_t rows, uint32_t out_rows, bool inner_rows,
+		 struct err *reterr)
 {
 	const size_t w = (size_t)1 << TEXTURE_W_LOG2;
 
@@ -46,7 +47,7 @@ static int sizes(struct layout *l, const struct graph *g, const struct be_info *
 		b->ints = tensor->format == FORMAT_I8;
 		b->slices = b->ints ? (tensor->channels + 15) / 16 : (tensor->channels + 3) / 4;
 		b->storage = is_planned(tensor) ? storage : STORAGE_BUFFER;
-		b->inner = b->ints && b->storage == STORAGE_BUFFER && dev->type == BE_CPU;
+		b->inner = inner_rows && b->ints && b->storage == STORAGE_BUFFER && dev->type == BE_CPU;
 		if (b->ints) /* products read whole groups of rows, and drop what they made of the rest */
 			n = (n + INNER_ROWS - 1) / INNER_ROWS * INNER_ROWS;
 		if (!ck_mul(n, b->slices, &texels) || texels > SIZE_MAX / 2 / TEXEL_BYTES)
@@ -155,7 +156,7 @@ out:
 
 int layout_init(struct layout *l, const struct graph *g, const struct be_info *dev,
 		enum storage_kind storage, enum plan_mode mode, uint32_t rows, uint32_t out_rows,
-		struct err *reterr)
+		bool inner_rows, struct err *reterr)
 {
 	struct records rec = {0};
 	struct plan naive = {0};
@@ -176,7 +177,7 @@ int layout_init(struct layout *l, const struct graph *g, const struct be_info *d
 		goto out;
 	}
 	lifetimes(l, g);
-	r = sizes(l, g, dev, storage, rows, out_rows, reterr);
+	r = sizes(l, g, dev, storage, rows, out_rows, inner_rows, reterr);
 	if (r < 0)
 		goto out;
 	collect(&rec, l, g, -1);

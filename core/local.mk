@@ -4,7 +4,9 @@ libcore_a_SOURCES = core/engine.h core/format.h core/graph.h
 libcore_a_SOURCES += core/format.c core/graph.c core/graph_check.c core/step.h
 libcore_a_SOURCES += core/fuse.c core/fuse.h core/wpack.c core/wpack.h core/layout.c core/layout.h
 libcore_a_SOURCES += core/kgen.c core/kgen.h core/lower.c core/lower.h core/blueprint.c core/blueprint.h
-libcore_a_SOURCES += core/device.c core/device.h core/engine.c core/engine_step.c core/engine_priv.h
+libcore_a_SOURCES += core/claim.c core/claim.h core/features.c core/features.h core/shards.c core/shards.h \
+  core/stages.c core/stages.h
+libcore_a_SOURCES += core/device_run.c core/device_priv.h core/device.c core/device.h core/engine.c core/engine_step.c core/engine_priv.h
 libcore_a_SOURCES += core/reference/reference.c core/reference/reference.h
 libcore_a_SOURCES += core/peak.c core/peak.h
 include $(top_srcdir)/core/pure.mk
@@ -13,7 +15,7 @@ include $(top_srcdir)/core/pure.mk
 KERNELS = core/kernels/attention.k core/kernels/common.k core/kernels/eltwise.k core/kernels/embed.k \
   core/kernels/epilogue.k core/kernels/formats.k core/kernels/formats_end.k core/kernels/linear.k \
   core/kernels/norm.k core/kernels/page_copy.k core/kernels/peak.k core/kernels/prelude_cuda.k \
-  core/kernels/prelude_opencl.k core/kernels/quantize.k core/kernels/texture.k
+  core/kernels/prelude_opencl.k core/kernels/quantize.k core/kernels/step.k core/kernels/texture.k
 EXTRA_DIST += $(KERNELS) core/kernels/embed.sh
 core/kernels.gen.c: $(KERNELS) core/kernels/embed.sh
 	$(AM_V_GEN)$(MKDIR_P) $(@D) && cd $(srcdir) && sh core/kernels/embed.sh $(KERNELS) > $(abs_builddir)/$@.t && mv $(abs_builddir)/$@.t $(abs_builddir)/$@

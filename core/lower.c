@@ -127,7 +127,7 @@ static struct klaunch *begin_rows(struct lower *l, uint32_t op, enum rows rows, 
 static int end_launch(struct lower *l, struct klaunch *k, const char *template_name, struct kdefs *d)
 {
 	arg(k, KARG_ROWS, 0);
-	int n = kgen_add(&l->out->gen, template_name, d, l->err);
+	int n = kgen_add(&l->out->gen, template_name, d, k->n_args - 1, l->err);
 	kdefs_done(d);
 	if (n < 0)
 		return n;
@@ -156,8 +156,8 @@ static int product(struct lower *l, uint32_t op_index, int w, enum rows rows,
 	k->size = pack->n_tiles;
 	k->group = l->target->group_wide;
 	k->rows = rows;
-	k->n_variants = LAUNCH_VARIANTS;
-	for (uint32_t v = 0; v < LAUNCH_VARIANTS; v++) {
+	k->n_variants = l->target->columns ? LAUNCH_VARIANTS : 1;
+	for (uint32_t v = 0; v < k->n_variants; v++) {
 		struct kdefs d;
 		kdefs_init(&d);
 		k->n_args = 0;
@@ -175,7 +175,7 @@ static int product(struct lower *l, uint32_t op_index, int w, enum rows rows,
 		}
 		set(l, k, &d, op, pack);
 		arg(k, KARG_ROWS, 0);
-		int n = kgen_add(&l->out->gen, "linear", &d, l->err);
+		int n = kgen_add(&l->out->gen, "linear", &d, k->n_args - 1, l->err);
 		kdefs_done(&d);
 		if (n < 0)
 			return n;
@@ -409,17 +409,30 @@ static int lower_op(struct lower *l, uint32_t i)
 	}
 }
 
+/* Copies of a page in each layer's K and V: launches of their own, after those of a step. */
 static int lower_page_copy(struct lower *l)
 {
-	struct kdefs d;
-	l->out->page_ints = l->g->n_kv_heads * l->g->head_dim * KV_PAGE_TOK / 2;
-	kdefs_init(&d);
-	kdefs_set(&d, "PAGE_INTS", "%u", l->out->page_ints);
-	int n = kgen_add(&l->out->gen, "page_copy", &d, l->err);
-	kdefs_done(&d);
-	if (n >= 0)
-		l->out->copy_kernel = (uint32_t)n;
-	return n;
+	const uint32_t ints = l->g->n_kv_heads * l->g->head_dim * KV_PAGE_TOK / 2;
+	int r = 0;
+
+	l->out->page_ints = ints;
+	l->out->n_step = l->out->n_launches;
+	for (uint32_t i = 0; i < l->g->n_layers * 2 && r >= 0; i++) {
+		struct kdefs d;
+		struct klaunch *k = add_launch(l, LAUNCH_NO_OP);
+		if (!k)
+			return -ENOMEM;
+		k->grid = GRID_TILES;
+		k->size = ints / 4;
+		k->group = l->target->group_wide;
+		k->rows = ROWS_STEP;
+		kdefs_init(&d);
+		kdefs_set(&d, "PAGE_INTS", "%u", ints);
+		arg(k, i % 2 ? KARG_KV_V : KARG_KV_K, i / 2);
+		arg(k, KARG_STEP, STEP_COPY);
+		r = end_launch(l, k, "page_copy", &d);
+	}
+	return r;
 }
 
 int lower_graph(struct lowered *out, const struct graph *g, const struct layout *layout,
@@ -434,6 +447,8 @@ int lower_graph(struct lowered *out, const struct graph *g, const struct layout 
 		r = lower_op(&l, i);
 	if (r >= 0)
 		r = lower_page_copy(&l);
+	if (r >= 0)
+		r = kgen_finish(&out->gen, reterr);
 	if (r < 0) {
 		lower_done(out);
 		return r;

@@ -15,6 +15,8 @@
 
 #define LAUNCH_ARGS_MAX 16
 #define LAUNCH_VARIANTS 3
+#define LAUNCH_NO_OP UINT32_MAX
+#define KERNEL_NONE UINT32_MAX /* the launch is left out */
 
 /* The parameters of a step, in one buffer that is written before each step. */
 enum step_section {
@@ -24,6 +26,7 @@ enum step_section {
 	STEP_TABLE,   /* int [rows] */
 	STEP_OUT_ROW, /* int [out_rows] */
 	STEP_ROPE,    /* float [rows][2][head_dim / 2]: cos, then sin */
+	STEP_COPY,    /* int [2]: source and destination of a page copy */
 	STEP_TABLES,  /* int [parallel][table_stride] */
 	STEP_SECTIONS
 };
@@ -35,17 +38,13 @@ struct karg {
 	uint32_t index; /* tensor id, weight, layer or section */
 };
 
-enum grid {
-	GRID_TILES,    /* x: tiles over group_wide; y: groups of columns, where the target splits them */
-	GRID_ROWS,     /* x: rows */
-	GRID_HEADS_ROWS, /* x: `size` heads, y: rows */
-};
-
 struct klaunch {
-	uint32_t op;   /* index in the fused graph, for messages */
+	uint32_t op;   /* index in the fused graph, or LAUNCH_NO_OP */
 	uint32_t n_variants;
 	uint32_t kernel[LAUNCH_VARIANTS]; /* by tokens a work-item, ascending */
 	uint32_t cols[LAUNCH_VARIANTS];
+	bool by_parts;         /* another kernel where the step's keys are split into parts: */
+	uint32_t parts_kernel; /* that one */
 	enum grid grid;
 	uint32_t size;  /* tiles or heads */
 	uint32_t group; /* work-items a group */
@@ -67,9 +66,9 @@ struct lowered {
 	struct wload *weights;
 	struct klaunch *launches;
 	uint32_t n_weights, cap_weights, n_launches, cap_launches;
+	uint32_t n_step; /* launches [0, n_step) are a step, the rest copies of a page: K and V of each layer */
 	size_t weight_bytes;
-	uint32_t copy_kernel; /* page_copy.k: pool, source page, destination page */
-	uint32_t page_ints;   /* of one page of one layer's K (or V), in 32-bit words */
+	uint32_t page_ints; /* of one page of one layer's K (or V), in 32-bit words */
 };
 
 /* Lowers every op of the fused graph. `table_stride` is the length of a page table. 0 or -errno naming

@@ -56,7 +56,7 @@ static int add_kernel(struct peak *p, const struct read_way *way, struct err *re
 		kdefs_set(&d, "STREAMS", "%u", way->streams);
 		kdefs_set(&d, "PEAK_AHEAD", "%u", way->ahead_bytes);
 	}
-	r = kgen_add(&p->gen, "peak", &d, reterr);
+	r = kgen_add(&p->gen, "peak", &d, 1, reterr);
 	kdefs_done(&d);
 	return r;
 }
@@ -65,10 +65,11 @@ static int build(struct peak *p, const struct be_info *info, struct err *reterr)
 {
 	struct kgen_target target;
 	struct be_source src = {.name = "peak kernels"};
-	int r = kgen_target(info, HEAD_DIM, &target, reterr);
+	int r = kgen_target(info, HEAD_DIM, 0, &target, reterr);
 
 	if (r < 0)
 		return r;
+	target.one_kernel = false;
 	p->group = target.group_wide;
 	kgen_init(&p->gen, &target);
 	p->dot_kernel = add_kernel(p, NULL, reterr);

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by device.c (opening) and device_run.c (steps). */
+#pragma once
+
+#include "core/claim.h"
+#include "core/device.h"
+
+#define STEP_BUCKETS 16 /* of expected step times, by the logarithm of the rows */
+
+struct device {
+	const struct blueprint *b;
+	const struct be_ops *ops;
+	struct be_dev *dev;
+	struct be_prog *prog;
+	struct be_mem **weights; /* [weights.n_shards] */
+	struct be_mem **kv;      /* [kv.n_shards] */
+	struct be_mem **objects; /* [layout.n_objects] */
+	struct be_mem *step;
+	struct be_arg *args; /* [n_launches][LAUNCH_ARGS_MAX] */
+	uint8_t *params;     /* host copy of the step's parameters */
+	uint64_t mark;       /* of the step that was submitted */
+	uint64_t n_launched; /* launches of steps so far */
+
+	/* where templates are functions of one kernel */
+	struct be_mem *stages, *sync;
+	struct be_arg step_args[STEP_OBJECTS + 8];
+	uint32_t workers; /* of a persistent step; 0: never */
+	uint32_t phase;   /* barriers so far */
+	struct claim claim;
+	bool claimed;             /* the step under way is persistent */
+	uint32_t gave_up;         /* read back with each persistent step */
+	int64_t start_ns, plain_until_ns;
+	int64_t expected_ns[STEP_BUCKETS];
+	uint64_t n_slow, n_gave_up; /* for tests and statistics */
+};
+
+/* Arguments of the step kernel, prepared once. */
+void device_step_args(struct device *d);
+
+/* Waits for everything that is queued. */
+int device_wait(struct device *d, struct err *reterr);

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Steps on a device. Where templates are kernels, a step hands the list of launches to the backend in
+ * order. Where they are functions of one kernel, a step is one launch of it that walks the list with
+ * barriers (persistent), if that is safe and pays now; else a launch of it for each stage. Either way the
+ * same work-groups do the same work. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "core/device_priv.h"
+
+#define PLAIN_NS 1000000000 /* how long plain launches are used after a persistent step was slow */
+#define SLOW 4              /* times the expected time */
+
+int device_wait(struct device *d, struct err *reterr)
+{
+	uint64_t mark;
+	int r = d->ops->mark(d->dev, &mark, reterr);
+	return r < 0 ? r : d->ops->wait(d->dev, mark, reterr);
+}
+
+/* --- kernels as kernels --- */
+
+static uint32_t grid_cols(const struct device *d, const struct klaunch *k, uint32_t n, uint32_t cols)
+{
+	return k->grid == GRID_TILES && d->b->lowered.gen.target.split_cols ? (n + cols - 1) / cols : 1;
+}
+
+static int launch(struct device *d, uint32_t index, const struct step_rows *s, struct err *reterr)
+{
+	const struct klaunch *k = &d->b->lowered.launches[index];
+	struct be_arg *args = d->args + (size_t)index * LAUNCH_ARGS_MAX;
+	const uint32_t n = k->rows == ROWS_OUT ? s->n_out : s->n_rows;
+	uint32_t v = 0, kernel;
+
+	while (v + 1 < k->n_variants && n > k->cols[v])
+		v++;
+	kernel = k->by_parts && s->n_parts > 1 ? k->parts_kernel : k->kernel[v];
+	if (n == 0 || kernel == KERNEL_NONE)
+		return 0;
+	args[k->n_args - 1].offset = n;
+	struct be_launch l = {.prog = d->prog,
+			      .entry = d->b->lowered.gen.names[kernel],
+			      .group = k->group,
+			      .n_args = k->n_args,
+			      .args = args,
+			      .grid = {1, 1}};
+	switch (k->grid) {
+	case GRID_TILES:
+		l.grid[0] = (k->size + k->group - 1) / k->group;
+		l.grid[1] = grid_cols(d, k, n, k->cols[v]);
+		break;
+	case GRID_ROWS:
+		l.grid[0] = n;
+		break;
+	case GRID_HEADS_ROWS:
+		l.grid[0] = k->size;
+		l.grid[1] = n;
+		break;
+	case GRID_HEADS_PARTS_ROWS:
+		l.grid[0] = k->size * (s->n_parts > 1 ? s->n_parts : 1);
+		l.grid[1] = n;
+		break;
+	}
+	return d->ops->launch(d->dev, &l, reterr);
+}
+
+/* --- kernels as functions of one --- */
+
+enum { ARG_STAGES = STEP_OBJECTS, ARG_SYNC, ARG_FIRST, ARG_STOP, ARG_PHASE, ARG_ROWS, ARG_OUT, ARG_PARTS, ARGS };
+
+void device_step_args(struct device *d)
+{
+	const struct blueprint *b = d->b;
+	struct be_arg *a = d->step_args;
+	uint32_t n = 0;
+
+	/* in the order of stage_place() */
+	for (uint32_t i = 0; i < b->weights.n_shards; i++)
+		a[n++].mem = d->weights[i];
+	for (uint32_t i = 0; i < b->kv.n_shards; i++)
+		a[n++].mem = d->kv[i];
+	for (uint32_t i = 0; i < b->layout.n_objects; i++)
+		a[n++].mem = d->objects[i];
+	a[n++].mem = d->step;
+	while (n < STEP_OBJECTS)
+		a[n++].mem = d->step; /* nobody looks */
+	a[ARG_STAGES].mem = d->stages;
+	a[ARG_SYNC].mem = d->sync;
+	for (uint32_t i = ARG_FIRST; i < ARGS; i++)
+		a[i] = (struct be_arg){.type = BE_ARG_VALUE, .bytes = 4};
+}
+
+/* One launch of the step kernel over stages [first, stop) by `workers` work-groups. */
+static int launch_stages(struct device *d, uint32_t first, uint32_t stop, uint32_t workers,
+			 const struct step_rows *s, struct err *reterr)
+{
+	const uint32_t values[] = {first, stop, d->phase, s->n_rows, s->n_out, s->n_parts};
+	const struct be_launch l = {.prog = d->prog,
+				    .entry = STEP_ENTRY,
+				    .grid = {workers, 1},
+				    .group = 1,
+				    .n_args = ARGS,
+				    .args = d->step_args};
+
+	for (uint32_t i = ARG_FIRST; i < ARGS; i++)
+		d->step_args[i].offset = values[i - ARG_FIRST];
+	d->phase += stop - first;
+	return d->ops->launch(d->dev, &l, reterr);
+}
+
+/* Plain launches: [first, stop), one by one. */
+static int launch_list(struct device *d, uint32_t first, uint32_t stop, const struct step_rows *s,
+		       struct err *reterr)
+{
+	int r = 0;
+
+	for (uint32_t i = first; i < stop && r == 0; i++) {
+		const struct klaunch *k = &d->b->lowered.launches[i];
+		const uint32_t n = k->rows == ROWS_OUT ? s->n_out : s->n_rows;
+		uint32_t groups = k->grid == GRID_TILES ? k->size : k->grid == GRID_ROWS ? n : k->size * n;
+		if (!d->b->stage_bytes) {
+			r = launch(d, i, s, reterr);
+			continue;
+		}
+		if (n == 0)
+			continue;
+		if (groups > d->b->dev.compute_units)
+			groups = d->b->dev.compute_units;
+		r = launch_stages(d, i, i + 1, groups, s, reterr);
+	}
+	return r;
+}
+
+/* Is one launch with barriers allowed, and likely to pay? Takes the claim if so. */
+static bool may_persist(struct device *d, int64_t now_ns)
+{
+	return d->workers > 0 && now_ns >= d->plain_until_ns && (d->workers == 1 || claim_take(&d->claim));
+}
+
+static uint32_t bucket(uint32_t n_rows)
+{
+	uint32_t b = 0;
+	while (b + 1 < STEP_BUCKETS && (n_rows >>= 1))
+		b++;
+	return b;
+}
+
+/* After a persistent step: on a busy machine barriers cost more than they save, so plain launches are
+ * used for a while. What is slow for good (a long context) becomes what is expected. */
+static void learn(struct device *d, uint32_t n_rows, int64_t ns)
+{
+	int64_t *expected = &d->expected_ns[bucket(n_rows)];
+
+	if (*expected && ns > SLOW * *expected) {
+		d->plain_until_ns = d->start_ns + ns + PLAIN_NS;
+		*expected = ns / 2;
+		d->n_slow++;
+	} else {
+		*expected = *expected ? *expected + (ns - *expected) / 8 : ns;
+	}
+}
+
+/* --- a step --- */
+
+static void put(struct device *d, enum step_section s, const void *src, size_t n)
+{
+	memcpy(d->params + d->b->section_offset[s], src, n);
+}
+
+/* [rows][half][2] to [rows][2][half]: products want runs of cosines and of sines. */
+static void put_rope(struct device *d, const struct step_rows *s)
+{
+	const uint32_t half = d->b->fused.head_dim / 2, rotated = d->b->fused.rope.dims / 2;
+	float *dst = (float *)(void *)(d->params + d->b->section_offset[STEP_ROPE]);
+	for (uint32_t r = 0; r < s->n_rows; r++, dst += 2 * half) {
+		const float *src = s->rope + (size_t)r * rotated * 2;
+		for (uint32_t i = 0; i < half; i++) {
+			dst[i] = i < rotated ? src[i * 2] : 1;
+			dst[half + i] = i < rotated ? src[i * 2 + 1] : 0;
+		}
+	}
+}
+
+static int read_logits(struct device *d, const struct step_rows *s, struct err *reterr)
+{
+	const struct blueprint *b = d->b;
+	const struct binding *t = &b->layout.bindings[b->fused.logits];
+	const size_t vocab_bytes = (size_t)b->fused.n_vocab * sizeof(float);
+	const size_t row_bytes = (size_t)t->slices * TEXEL_BYTES;
+	int r = 0;
+
+	if (row_bytes == vocab_bytes)
+		return d->ops->read(d->dev, d->objects[t->object], 0, s->logits, s->n_out * row_bytes, reterr);
+	for (uint32_t i = 0; i < s->n_out && r == 0; i++)
+		r = d->ops->read(d->dev, d->objects[t->object], i * row_bytes,
+				 s->logits + (size_t)i * b->fused.n_vocab, vocab_bytes, reterr);
+	return r;
+}
+
+static int queue_step(struct device *d, const struct step_rows *s, struct err *reterr)
+{
+	const uint32_t n = d->b->lowered.n_step;
+	int r = d->claimed ? launch_stages(d, 0, n, d->workers, s, reterr) : launch_list(d, 0, n, s, reterr);
+
+	if (r == 0 && s->n_out)
+		r = read_logits(d, s, reterr);
+	if (r == 0 && d->claimed)
+		r = d->ops->read(d->dev, d->sync, 48 * sizeof(uint32_t), &d->gave_up, sizeof d->gave_up, reterr);
+	if (r == 0)
+		r = d->ops->mark(d->dev, &d->mark, reterr);
+	return r;
+}
+
+int device_submit(struct device *d, const struct step_rows *s, struct err *reterr)
+{
+	const struct blueprint *b = d->b;
+	const size_t table_bytes = (size_t)s->n_tables * s->table_stride * 4;
+	int r;
+
+	put(d, STEP_TOKEN, s->token, s->n_rows * sizeof(uint32_t));
+	put(d, STEP_POS, s->pos, s->n_rows * sizeof(uint32_t));
+	put(d, STEP_SLOT, s->slot, s->n_rows * sizeof(uint32_t));
+	put(d, STEP_TABLE, s->table, s->n_rows * sizeof(uint32_t));
+	if (s->n_out)
+		put(d, STEP_OUT_ROW, s->out_row, s->n_out * sizeof(uint32_t));
+	put(d, STEP_TABLES, s->tables, table_bytes);
+	put_rope(d, s);
+	d->start_ns = clock_ns();
+	d->claimed = may_persist(d, d->start_ns);
+	r = d->ops->write(d->dev, d->step, 0, d->params, b->section_offset[STEP_TABLES] + table_bytes, reterr);
+	if (r == 0)
+		r = queue_step(d, s, reterr);
+	if (r < 0) {
+		device_wait(d, NULL); /* nothing borrowed may be in use when this returns */
+		if (d->claimed)
+			claim_give(&d->claim);
+		d->claimed = false;
+	}
+	return r;
+}
+
+/* Somebody waited too long at a barrier and all have left; what is on the device is as if the step had
+ * not begun, but for rows of K and V that it writes again. */
+static int repeat_plain(struct device *d, const struct step_rows *s, struct err *reterr)
+{
+	static const uint8_t zeros[SYNC_BYTES];
+	int r = d->ops->write(d->dev, d->sync, 0, zeros, sizeof zeros, reterr);
+
+	d->n_gave_up++;
+	d->plain_until_ns = clock_ns() + PLAIN_NS;
+	if (r == 0)
+		r = queue_step(d, s, reterr);
+	int w = device_wait(d, r == 0 ? reterr : NULL);
+	return r < 0 ? r : w;
+}
+
+int device_finish(struct device *d, const struct step_rows *s, struct err *reterr)
+{
+	int r = d->ops->wait(d->dev, d->mark, reterr);
+
+	if (!d->claimed)
+		return r;
+	claim_give(&d->claim);
+	d->claimed = false;
+	if (r == 0 && d->gave_up)
+		return repeat_plain(d, s, reterr);
+	if (r == 0)
+		learn(d, s->n_rows, clock_ns() - d->start_ns);
+	return r;
+}
+
+int device_run(struct device *d, const struct step_rows *s, struct err *reterr)
+{
+	int r = device_submit(d, s, reterr);
+	return r < 0 ? r : device_finish(d, s, reterr);
+}
+
+int device_copy_page(struct device *d, uint32_t src, uint32_t dst, struct err *reterr)
+{
+	const struct lowered *l = &d->b->lowered;
+	const uint32_t copy[2] = {src, dst};
+	const struct step_rows s = {.n_rows = 1};
+	int r;
+
+	put(d, STEP_COPY, copy, sizeof copy);
+	r = d->ops->write(d->dev, d->step, d->b->section_offset[STEP_COPY],
+			  d->params + d->b->section_offset[STEP_COPY], sizeof copy, reterr);
+	if (r == 0)
+		r = launch_list(d, l->n_step, l->n_launches, &s, reterr);
+	/* the two numbers are borrowed until here */
+	int w = device_wait(d, r == 0 ? reterr : NULL);
+	return r < 0 ? r : w;
+}

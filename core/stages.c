@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/stages.h"
+
+#include <string.h>
+
+_Static_assert(LAUNCH_VARIANTS == STAGE_VARIANTS - 1, "a stage has one kernel more: that of split keys");
+_Static_assert(LAUNCH_ARGS_MAX <= STAGE_ARGS_MAX, "a launch's buffers don't fit into a stage");
+
+void stage_write(const struct klaunch *k, struct stage_place (*place)(const void *ud, const struct karg *a),
+		 const void *ud, uint64_t *dst)
+{
+	memset(dst, 0, STAGE_WORDS * sizeof *dst);
+	for (uint32_t v = 0; v < LAUNCH_VARIANTS; v++) {
+		const uint32_t last = k->n_variants - 1;
+		const uint32_t fn = k->kernel[v < last ? v : last];
+		dst[v] = fn == KERNEL_NONE ? UINT64_MAX : fn;
+		/* rows beyond the last variant's are that variant's, too */
+		if (v < LAUNCH_VARIANTS - 1)
+			dst[STAGE_COLS + v] = v < last ? k->cols[v] : INT32_MAX;
+	}
+	dst[STAGE_VARIANTS - 1] = k->parts_kernel == KERNEL_NONE ? UINT64_MAX : k->parts_kernel;
+	dst[STAGE_SIZE] = k->size;
+	dst[STAGE_GRID] = k->grid;
+	dst[STAGE_ROWS] = k->rows == ROWS_OUT;
+	dst[STAGE_PARTS] = k->by_parts;
+	/* the last argument is the number of rows: a parameter */
+	for (uint32_t i = 0; i + 1 < k->n_args; i++) {
+		const struct stage_place p = place(ud, &k->args[i]);
+		dst[STAGE_ARGS + 2 * i] = p.object;
+		dst[STAGE_ARGS + 2 * i + 1] = p.offset_bytes;
+	}
+}
