@@ -11,6 +11,15 @@ AM_TESTS_ENVIRONMENT = \
   ASAN_OPTIONS="protect_shadow_gap=0:detect_stack_use_after_return=1$${ASAN_OPTIONS:+:$$ASAN_OPTIONS}"; export ASAN_OPTIONS; \
   UBSAN_OPTIONS="print_stacktrace=1"; export UBSAN_OPTIONS;
 
+# The load client of benchmarks.
+EXTRA_PROGRAMS += tests/bench/load
+tests_bench_load_SOURCES = tests/bench/load.c tests/bench/load_http.c tests/bench/load_http.h daemon/ctl_http.c \
+  daemon/ctl_http.h
+tests_bench_load_LDADD = libbase.a
+CLEANFILES += tests/bench/load
+EXTRA_DIST += tests/bench/load_test.py tests/bench/peer.py tests/bench/peer_env.py tests/bench/peer_worker.py \
+  tests/bench/serve.py
+
 # Built by the stage tests/e2e/run of ./check.
 EXTRA_PROGRAMS += tests/e2e/emptydev
 tests_e2e_emptydev_SOURCES = tests/e2e/emptydev.c
