@@ -114,6 +114,10 @@ static void tokens(struct writer *w, const struct sched_stats *s)
 	counter(w, "prompt_tokens_cached_total", "Prompt tokens found in the prefix cache.",
 		(double)s->cached_tok);
 	counter(w, "generation_tokens_total", "Tokens generated.", (double)s->generated_tok);
+	counter(w, "spec_decode_num_draft_tokens_total", "Tokens guessed by speculation.",
+		(double)s->draft_tok);
+	counter(w, "spec_decode_num_accepted_tokens_total", "Of these, tokens that were right.",
+		(double)s->draft_accepted_tok);
 	counter(w, "prefix_cache_queries_total", "Tokens looked for in the prefix cache.",
 		(double)e->prefix_query_tok);
 	counter(w, "prefix_cache_hits_total", "Tokens found there.", (double)e->prefix_hit_tok);

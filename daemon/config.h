@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "core/engine.h"
+#include "daemon/scheduler.h"
 
 struct config_list {
 	const char *const *items;
@@ -36,6 +37,7 @@ struct config {
 	enum plan_mode plan;
 	uint32_t context_tok, kv_tok; /* 0: chosen by model and memory */
 	uint32_t parallel, batch_tok, prefill_tok;
+	enum speculate speculate;
 	const char *cache_dir; /* NULL: no folder could be found, so nothing is cached */
 	/* the scheduler's queue */
 	uint32_t queue_requests, queue_tok;

@@ -11,6 +11,10 @@
 
 static const char *const storage_names[] = {
 	[STORAGE_BUFFER] = "buffer", [STORAGE_TEXTURE2D] = "texture2d", NULL};
+static const char *const speculate_names[] = {[SPECULATE_OFF] = "off",
+					      [SPECULATE_AUTO] = "auto",
+					      [SPECULATE_ALWAYS] = "always",
+					      NULL};
 static const char *const plan_names[] = {[PLAN_GREEDY] = "greedy", [PLAN_NAIVE] = "naive", NULL};
 static const char *const level_names[] = {[LOG_LEVEL_ERROR] = "error",
 					  [LOG_LEVEL_WARNING] = "warning",
@@ -88,6 +92,15 @@ const struct option_row option_rows[] = {
 	 .metavar = "TOKENS",
 	 .help = "Tokens of waiting prompts in one step while answers are being made: bounds the "
 		 "pause that a long prompt puts into others' answers."},
+	{.key = "speculate",
+	 .type = OPT_ENUM,
+	 .offset = AT(speculate),
+	 .preset = "auto",
+	 .metavar = "WHEN",
+	 .names = speculate_names,
+	 .help = "Guess an answer's next tokens from what was said before, and check several in "
+		 "one step: auto, when measured times say that it pays; always, as if more rows "
+		 "took no longer. The answers are the same."},
 	{.key = "storage",
 	 .type = OPT_ENUM,
 	 .offset = AT(storage),

@@ -165,6 +165,7 @@ static int load(struct daemon *d, struct err *reterr)
 		.queue_tok = c->queue_tok,
 		.client_requests = c->client_requests,
 		.prefill_tok = c->prefill_tok,
+		.speculate = c->speculate,
 		.lost = on_lost,
 		.lost_ud = d,
 	};

@@ -14,13 +14,25 @@ tests_unit_test_notify_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_notify_LDADD = $(UNIT_LIBS)
 endif
 
-libdaemon_a_SOURCES += daemon/scheduler.c daemon/sched_batch.c daemon/sched_emit.c daemon/sched_internal.h \
+libdaemon_a_SOURCES += daemon/scheduler.c daemon/sched_batch.c daemon/sched_draft.c daemon/sched_emit.c \
+  daemon/draft.c daemon/draft.h daemon/sched_internal.h \
   daemon/sched_job.c daemon/sched_queue.c daemon/sched_stats.c daemon/sched_thread.c \
   daemon/stop.c daemon/stop.h
 if HAVE_CHECK
 # The scheduler's tests bring their own engine and tokenizer: link nothing that has the real ones.
 SCHED_RIG = tests/lib/fake_engine.c tests/lib/fake_engine.h tests/lib/sched_rig.c tests/lib/sched_rig.h
-check_PROGRAMS += tests/unit/test_stop tests/unit/test_sched tests/unit/test_sched_load
+check_PROGRAMS += tests/unit/test_stop tests/unit/test_draft tests/unit/test_sched tests/unit/test_sched_load \
+  tests/unit/test_sched_draft tests/unit/test_sched_model
+tests_unit_test_draft_SOURCES = tests/unit/test_draft.c
+tests_unit_test_draft_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_draft_LDADD = $(UNIT_LIBS)
+tests_unit_test_sched_draft_SOURCES = tests/unit/test_sched_draft.c $(SCHED_RIG)
+tests_unit_test_sched_draft_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_sched_draft_LDADD = libdaemon.a libbase.a $(CHECK_LIBS) -lm
+# The scheduler over the real engine.
+tests_unit_test_sched_model_SOURCES = tests/unit/test_sched_model.c tests/lib/opgraph.c tests/lib/opgraph.h
+tests_unit_test_sched_model_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_sched_model_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
 tests_unit_test_stop_SOURCES = tests/unit/test_stop.c
 tests_unit_test_stop_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_stop_LDADD = $(UNIT_LIBS)

@@ -114,6 +114,8 @@ static void add_item(struct scheduler *s, struct choice *c, uint32_t n)
 	memset(it, 0, sizeof(*it));
 	out->code = 0;
 	out->positions = NULL;
+	out->accepted = NULL;
+	out->n_accepted = 0;
 	it->seq = c->seq;
 	it->tokens = c->history + c->n_pool;
 	it->n_tok = n;
@@ -401,4 +403,5 @@ void sched_batch_compose(struct scheduler *s)
 	add_decodes(s);
 	admit(s);
 	add_prefill(s);
+	sched_draft_add(s);
 }

@@ -218,7 +218,7 @@ static void count_token(struct scheduler *s, struct choice *c, int64_t now)
 	c->last_ns = now;
 }
 
-static bool is_end(const struct scheduler *s, const struct choice *c, uint32_t id)
+bool sched_emit_is_end(const struct scheduler *s, const struct choice *c, uint32_t id)
 {
 	if (c->sampling.ignore_eos)
 		return false;
@@ -237,7 +237,7 @@ static void emit_token(struct scheduler *s, struct choice *c, const struct posit
 	bool stopped;
 
 	count_token(s, c, now);
-	if (is_end(s, c, ev.token)) {
+	if (sched_emit_is_end(s, c, ev.token)) {
 		finish_flushed(s, c, FINISH_STOP);
 		return;
 	}
@@ -266,6 +266,25 @@ static void emit_token(struct scheduler *s, struct choice *c, const struct posit
 	}
 }
 
+/* Still making its answer, and somebody wants it. */
+static bool goes_on(const struct choice *c)
+{
+	return !c->job->ended && c->state == CHOICE_RUN &&
+	       !atomic_load_explicit(&c->job->cancel, memory_order_relaxed);
+}
+
+/* The accepted guesses, then the token drawn after them; an answer may end at any. */
+static void emit_answer(struct scheduler *s, struct choice *c, const struct step_item *it,
+			const struct step_out *out, int64_t now)
+{
+	if (it->n_draft > 0)
+		sched_draft_result(s, c, it->n_draft, out->n_accepted);
+	for (uint32_t i = 0; i < out->n_accepted && goes_on(c); i++)
+		emit_token(s, c, &out->accepted[i], now);
+	if (out->code == 0 && goes_on(c))
+		emit_token(s, c, &out->sampled, now);
+}
+
 void sched_emit_step(struct scheduler *s)
 {
 	int64_t now = clock_ns();
@@ -278,15 +297,13 @@ void sched_emit_step(struct scheduler *s)
 
 		if (c->job->ended || c->state != CHOICE_RUN)
 			continue;
-		if (out->code < 0) {
-			end_with(s, c->job, out->code, "the model's output is not finite");
-			continue;
-		}
-		c->n_pool += it->n_tok;
-		if (it->all_logprobs)
+		c->n_pool += it->n_tok - it->n_draft + out->n_accepted;
+		if (it->all_logprobs && out->code == 0)
 			emit_prompt(s, c, out, first, it->n_tok);
 		if (it->sample && !c->job->ended && c->state == CHOICE_RUN)
-			emit_token(s, c, &out->sampled, now);
+			emit_answer(s, c, it, out, now);
+		if (out->code < 0 && !c->job->ended && c->state == CHOICE_RUN)
+			end_with(s, c->job, out->code, "the model's output is not finite");
 	}
 }
 

@@ -21,6 +21,7 @@
 #include "base/map.h"
 #include "base/strbuf.h"
 #include "core/engine.h"
+#include "daemon/draft.h"
 #include "daemon/scheduler.h"
 #include "daemon/stop.h"
 #include "model/tokenizer.h"
@@ -39,7 +40,7 @@ struct choice {
 	enum choice_state state;
 	uint32_t seq;      /* while CHOICE_RUN */
 	uint32_t n_pool;   /* tokens of the history that the sequence holds */
-	uint32_t *history; /* room for job.cap_tok: the prompt, then the answer */
+	uint32_t *history; /* room for job.cap_tok: the prompt, then the answer, then guesses */
 	uint32_t n_history;
 	uint32_t cached_tok;
 	bool prompt_copied; /* history begins with the prompt */
@@ -48,6 +49,7 @@ struct choice {
 	struct sampling sampling;
 	struct detokenizer detok;
 	struct stop_state stop;
+	struct draft draft; /* `own` is empty where nothing is to be guessed */
 };
 
 struct job {
@@ -60,6 +62,7 @@ struct job {
 	void *ud;
 	struct arena mem; /* everything small that belongs to the job */
 	uint32_t *histories;
+	struct draft_index prompt_index; /* never changes once the job is submitted */
 	struct choice *choices;
 	uint32_t n_choices, n_prompt, max_tok, cap_tok;
 	struct stop_set stops;
@@ -129,15 +132,19 @@ struct scheduler {
 	struct step_out outs[ENGINE_SEQ_MAX];
 	struct choice *whose[ENGINE_SEQ_MAX];
 	struct position_out *positions; /* batch_tok of them */
+	struct position_out *accepted;  /* DRAFT_ROWS_MAX of them */
+	struct draft_cost draft_cost;
+	bool decode_only; /* the step that is being composed has no prompts in it */
 	uint32_t n_items, n_rows;
 	struct strbuf piece, text;
 	struct sched_stats now;
 };
 
 /* --- sched_job.c --- */
-/* Copies a request; `cap_tok` is the most tokens a choice will have. 0, -EINVAL, -E2BIG, -ENOMEM.
- */
-int sched_job_new(const struct request *r, uint32_t cap_tok, struct job **ret, struct err *reterr);
+/* Copies a request; `cap_tok` is the most tokens a choice will have; with `guess` it gets what
+ * guessing takes. 0, -EINVAL, -E2BIG, -ENOMEM. */
+int sched_job_new(const struct request *r, uint32_t cap_tok, bool guess, struct job **ret,
+		  struct err *reterr);
 void sched_job_free(struct job *j); /* NULL is fine; unlinked before */
 /* Gives a choice the prompt that choice 0 has. */
 void sched_choice_prompt(struct choice *c);
@@ -168,7 +175,18 @@ void sched_batch_compose(struct scheduler *s);
 /* Ends the sequence of a running choice and takes it off `run`. */
 void sched_batch_release(struct scheduler *s, struct choice *c, bool keep);
 
+/* --- sched_draft.c --- */
+void sched_draft_init(struct scheduler *s);
+/* Adds guesses to a composed step, where that pays. */
+void sched_draft_add(struct scheduler *s);
+/* Of `n` guesses for a choice the first `n_right` were accepted. */
+void sched_draft_result(struct scheduler *s, struct choice *c, uint32_t n, uint32_t n_right);
+/* The composed step took so long. */
+void sched_draft_step(struct scheduler *s, int64_t took_ns);
+
 /* --- sched_emit.c --- */
+/* Does this token end the choice's answer? */
+bool sched_emit_is_end(const struct scheduler *s, const struct choice *c, uint32_t id);
 /* Tells the sinks what the step gave. */
 void sched_emit_step(struct scheduler *s);
 /* Tells of the first prompt token, where prompt log-probabilities are wanted. */

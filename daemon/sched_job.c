@@ -39,6 +39,28 @@ static int copy_sampling(struct job *j, const struct sampling *from, struct samp
 	return 0;
 }
 
+/* What guessing takes: the prompt's index for all, and one for each answer. The prompt is indexed
+ * here, on the thread that submits. */
+static int make_drafts(struct job *j)
+{
+	uint32_t answer_tok = j->cap_tok - j->n_prompt;
+
+	if (answer_tok < 2)
+		return 0;
+	if (draft_index_init(&j->prompt_index, j->n_prompt) < 0)
+		return -ENOMEM;
+	draft_index_add(&j->prompt_index, j->choices[0].history, 1, j->n_prompt);
+	for (uint32_t i = 0; i < j->n_choices; i++) {
+		struct draft *d = &j->choices[i].draft;
+
+		if (draft_index_init(&d->own, answer_tok) < 0)
+			return -ENOMEM;
+		d->prompt = &j->prompt_index;
+		d->n_indexed = j->n_prompt;
+	}
+	return 0;
+}
+
 static int make_choices(struct job *j, const struct request *r)
 {
 	struct sampling sampling;
@@ -67,7 +89,8 @@ static int make_choices(struct job *j, const struct request *r)
 	return 0;
 }
 
-int sched_job_new(const struct request *r, uint32_t cap_tok, struct job **ret, struct err *reterr)
+int sched_job_new(const struct request *r, uint32_t cap_tok, bool guess, struct job **ret,
+		  struct err *reterr)
 {
 	struct job *j;
 	int code;
@@ -91,7 +114,7 @@ int sched_job_new(const struct request *r, uint32_t cap_tok, struct job **ret, s
 	atomic_init(&j->cancel, false);
 	atomic_init(&j->paused, false);
 	code = stop_init(&j->stops, &j->mem, r->stop, r->stop_len, r->n_stop, reterr);
-	if (code == 0 && make_choices(j, r) < 0)
+	if (code == 0 && (make_choices(j, r) < 0 || (guess && make_drafts(j) < 0)))
 		code = err_set(reterr, -ENOMEM, "no memory for the request's %u tokens", cap_tok);
 	if (code < 0) {
 		sched_job_free(j);
@@ -106,6 +129,9 @@ void sched_job_free(struct job *j)
 	if (j == NULL)
 		return;
 	free(j->histories);
+	for (uint32_t i = 0; j->choices != NULL && i < j->n_choices; i++)
+		draft_index_done(&j->choices[i].draft.own);
+	draft_index_done(&j->prompt_index);
 	arena_done(&j->mem);
 	free(j);
 }

@@ -91,6 +91,7 @@ static void reap(struct scheduler *s, bool look, const struct err *lost)
 static void run_step(struct scheduler *s, struct err *lost)
 {
 	struct err e = {0};
+	int64_t start = clock_ns();
 	int r = engine_step(s->engine, s->items, s->n_items, s->outs, &e);
 
 	if (r < 0) {
@@ -105,6 +106,7 @@ static void run_step(struct scheduler *s, struct err *lost)
 		return;
 	}
 	s->now.steps++;
+	sched_draft_step(s, clock_ns() - start);
 	sched_emit_step(s);
 }
 

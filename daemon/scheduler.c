@@ -40,6 +40,7 @@ static void destroy(struct scheduler *s)
 	sb_done(&s->piece);
 	sb_done(&s->text);
 	free(s->positions);
+	free(s->accepted);
 	pthread_cond_destroy(&s->drained);
 	pthread_cond_destroy(&s->wake);
 	pthread_mutex_destroy(&s->lock);
@@ -79,7 +80,9 @@ int sched_new(struct engine *e, const struct tokenizer *t, const struct sched_op
 	s->next_deadline_ns = INT64_MAX;
 	s->free_slots = s->slots;
 	s->positions = calloc(plan->batch_tok, sizeof(*s->positions));
-	if (s->positions == NULL || u64map_init(&s->by_id, 64) < 0 ||
+	s->accepted = calloc(DRAFT_ROWS_MAX, sizeof(*s->accepted));
+	sched_draft_init(s);
+	if (s->positions == NULL || s->accepted == NULL || u64map_init(&s->by_id, 64) < 0 ||
 	    !sb_reserve(&s->piece, 4096) || !sb_reserve(&s->text, 4096)) {
 		destroy(s);
 		return err_set(reterr, -ENOMEM, "no memory for the scheduler");
@@ -192,7 +195,7 @@ int sched_submit(struct scheduler *s, const struct request *r, const struct sink
 		*ret_retry_s = retry_s;
 	if (code < 0)
 		return code;
-	code = sched_job_new(r, (uint32_t)end, &j, reterr);
+	code = sched_job_new(r, (uint32_t)end, s->options.speculate != SPECULATE_OFF, &j, reterr);
 	if (code < 0)
 		return code;
 	j->sink = *sink;

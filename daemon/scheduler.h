@@ -67,6 +67,13 @@ struct request {
 	char client[REQUEST_CLIENT_MAX]; /* who asks, for fairness and quotas: key id or peer address */
 };
 
+/* Prompt-lookup speculation: answers do not depend on it. */
+enum speculate {
+	SPECULATE_OFF,
+	SPECULATE_AUTO,   /* when it pays, by the time that steps take */
+	SPECULATE_ALWAYS, /* whenever there is a guess and room for it, as if rows cost nothing */
+};
+
 struct sched_options {
 	uint32_t queue_requests;  /* waiting requests at most, above those for which there is a place
 	                           * to run; beyond: -EAGAIN */
@@ -74,6 +81,7 @@ struct sched_options {
 	                           * queue; beyond: -EAGAIN */
 	uint32_t client_requests; /* requests of one client, running and waiting; beyond: -EDQUOT; 0: none */
 	uint32_t prefill_tok;     /* prefill tokens a step at most while others decode */
+	enum speculate speculate;
 	/* The device is lost (see sched_healthy): called once, on the engine thread, before the
 	 * requests are told; must not block. May be NULL. */
 	void (*lost)(void *ud, const struct err *e);
@@ -84,6 +92,7 @@ struct sched_stats {
 	uint32_t running, waiting;           /* sequences and requests now */
 	uint32_t waiting_tok;
 	uint64_t prompt_tok, cached_tok, generated_tok; /* since start */
+	uint64_t draft_tok, draft_accepted_tok; /* guesses made, and those that were right */
 	uint64_t requests;                       /* taken into the queue */
 	uint64_t finished_stop, finished_length; /* choices */
 	uint64_t finished_error;                 /* requests */

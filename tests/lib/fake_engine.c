@@ -82,7 +82,9 @@ uint32_t fake_next(const struct fake_options *o, const uint32_t *tokens, uint32_
 		h = mix(mix(h, s->seed), draw);
 	if (o->eog_one_in > 0 && !s->ignore_eos && h % o->eog_one_in == 0)
 		return FAKE_EOG;
-	return (uint32_t)(256 + (h >> 8) % (FAKE_EOG - 256));
+	if (o->alphabet > 0 && h % 10 != 0 && n > 1)
+		h = mix(mix(1, tokens[n - 1]), tokens[n - 2]);
+	return (uint32_t)(256 + (h >> 8) % (o->alphabet > 0 ? o->alphabet : FAKE_EOG - 256));
 }
 
 float fake_logprob(const uint32_t *tokens, uint32_t n, uint32_t next)
@@ -379,6 +381,44 @@ static void check_history(struct engine *e, const struct step_item *it, const st
 		breach(e, "draw is not the number of tokens drawn");
 }
 
+static void check_drafts(struct engine *e, const struct step_item *it, const struct step_out *out)
+{
+	if (it->n_draft == 0)
+		return;
+	if (it->n_draft >= it->n_tok || !it->sample || it->all_logprobs || out->accepted == NULL)
+		breach(e, "guesses where there may be none");
+	else if (memcmp(it->history + it->n_history, it->tokens + it->n_tok - it->n_draft,
+			it->n_draft * sizeof(uint32_t)) != 0)
+		breach(e, "guesses are not behind the history");
+}
+
+static void push_token(struct engine *e, struct seq *q, uint32_t token, struct step_out *out)
+{
+	q->tokens[q->n_tok++] = token;
+	if (e->o.nan_token != 0 && token == e->o.nan_token)
+		out->code = -EDOM;
+	if (q->n_tok % PAGE == 0)
+		e->pages[q->pages[q->n_tok / PAGE - 1]].key = content_hash(q->tokens, q->n_tok);
+}
+
+/* Draws after the last token, and goes on while the guesses are right. */
+static void draw_tokens(struct engine *e, const struct step_item *it, struct seq *q,
+			struct step_out *out)
+{
+	for (uint32_t k = 0; out->code == 0; k++) {
+		uint32_t next = fake_next(&e->o, q->tokens, q->n_tok, it->sampling, it->draw + k);
+		bool right = k < it->n_draft && it->history[it->n_history + k] == next;
+
+		put_prob(right ? &out->accepted[k] : &out->sampled, q->tokens, q->n_tok, next,
+			 it->sampling);
+		if (!right)
+			return;
+		out->n_accepted++;
+		atomic_fetch_add(&e->log->accepted, 1);
+		push_token(e, q, next, out);
+	}
+}
+
 static void run_item(struct engine *e, const struct step_item *it, struct step_out *out)
 {
 	struct seq *q = seq_get(e, it->seq);
@@ -393,14 +433,11 @@ static void run_item(struct engine *e, const struct step_item *it, struct step_o
 	}
 	first = q->n_tok;
 	out->code = 0;
-	for (uint32_t i = 0; i < it->n_tok; i++) {
-		q->tokens[q->n_tok++] = it->tokens[i];
-		if (e->o.nan_token != 0 && it->tokens[i] == e->o.nan_token)
-			out->code = -EDOM;
-		if (q->n_tok % PAGE == 0)
-			e->pages[q->pages[q->n_tok / PAGE - 1]].key =
-				content_hash(q->tokens, q->n_tok);
-	}
+	out->n_accepted = 0;
+	check_drafts(e, it, out);
+	atomic_fetch_add(&e->log->drafts, it->n_draft);
+	for (uint32_t i = 0; i < it->n_tok - it->n_draft; i++)
+		push_token(e, q, it->tokens[i], out);
 	check_history(e, it, q);
 	if (it->all_logprobs && !q->no_cache && first != 0)
 		breach(e, "prompt log-probabilities with a prefix from the cache");
@@ -411,21 +448,20 @@ static void run_item(struct engine *e, const struct step_item *it, struct step_o
 			put_prob(&out->positions[i], q->tokens, first + i + 1, next, it->sampling);
 	}
 	if (it->sample)
-		put_prob(&out->sampled, q->tokens, q->n_tok,
-			 fake_next(&e->o, q->tokens, q->n_tok, it->sampling, it->draw),
-			 it->sampling);
+		draw_tokens(e, it, q, out);
 }
 
 static void check_step(struct engine *e, const struct step_item *items, uint32_t n_items)
 {
-	uint32_t rows = 0, decodes = 0, prefill = 0;
+	uint32_t rows = 0, decodes = 0, prefill = 0, drafts = 0;
 
 	for (uint32_t i = 0; i < n_items; i++) {
 		rows += items[i].n_tok;
-		if (items[i].n_tok == 1 && items[i].draw > 0)
+		drafts += items[i].n_draft;
+		if (items[i].n_tok - items[i].n_draft == 1 && items[i].draw > 0)
 			decodes++;
 		else
-			prefill += items[i].n_tok;
+			prefill += items[i].n_tok - items[i].n_draft;
 		for (uint32_t k = 0; k < i; k++) {
 			if (items[k].seq == items[i].seq)
 				breach(e, "a sequence twice in a step");
@@ -439,6 +475,8 @@ static void check_step(struct engine *e, const struct step_item *items, uint32_t
 	atomic_store(&e->log->rows, e->rows);
 	if (rows > atomic_load(&e->log->max_rows))
 		atomic_store(&e->log->max_rows, rows);
+	if (drafts > 0 && rows > atomic_load(&e->log->max_rows_with_drafts))
+		atomic_store(&e->log->max_rows_with_drafts, rows);
 	if (n_items > atomic_load(&e->log->max_items))
 		atomic_store(&e->log->max_items, n_items);
 	if (decodes > 0 && prefill > atomic_load(&e->log->max_prefill_rows_beside_decode))

@@ -21,6 +21,8 @@ struct fake_options {
 	uint32_t eog_one_in;    /* one in so many tokens is FAKE_EOG; 0: none */
 	const uint32_t *script; /* the answer's tokens by draw, then FAKE_EOG; NULL: by content */
 	uint32_t n_script;
+	uint32_t alphabet; /* tokens that there are; nine of ten then follow from the two before them, so
+	                    * that answers repeat themselves; 0: of all, by all of the content */
 	uint32_t step_us;   /* how long a step takes */
 	uint64_t fail_step; /* the step (1 is the first) that loses the device; 0: none */
 	uint32_t nan_token; /* an item holding this token gets -EDOM; 0: none */
@@ -36,7 +38,8 @@ struct fake_log {
 	atomic_uint seqs_open;  /* handles in use; after the close: left open */
 	atomic_uint pages_held; /* by sequences */
 	atomic_uint forks, max_items, max_rows;
-	atomic_ullong steps, rows;
+	atomic_uint max_rows_with_drafts;
+	atomic_ullong steps, rows, drafts, accepted;
 	atomic_ullong max_prefill_rows_beside_decode;
 	char breach[160]; /* the first */
 };

@@ -88,6 +88,7 @@ START_TEST(defaults)
 	ck_assert_uint_eq(c->parallel, 32);
 	ck_assert_uint_eq(c->batch_tok, 128);
 	ck_assert_uint_eq(c->prefill_tok, 64);
+	ck_assert_int_eq(c->speculate, SPECULATE_AUTO);
 	ck_assert_uint_eq(c->queue_requests, 256);
 	ck_assert_uint_eq(c->queue_tok, 1000000);
 	ck_assert_uint_eq(c->client_requests, 0);

@@ -173,6 +173,36 @@ START_TEST(reserve_changes_nothing_on_failure)
 }
 END_TEST
 
+/* A step reserves for more tokens than it commits (wrong guesses): the rest of the room stays, its
+ * pages have no identity, and they go where the sequence goes. */
+START_TEST(reserved_and_not_used)
+{
+	struct kvpool *p = pool_new(6, 3, 160);
+	uint32_t a = seq_with(p, text(1, 30), 30, 0), b, n, cached;
+	struct kvpool_copy copy;
+
+	for (uint32_t len = 30; len < 70; len++) {
+		ck_assert_int_eq(kvpool_seq_reserve(p, a, 40), 0);
+		ck_assert_int_eq(kvpool_seq_append(p, a, text(1, len + 1) + len, 1), 0);
+		check_pool(p);
+	}
+	ck_assert_uint_eq(kvpool_seq_capacity(p, a), 128);
+	ck_assert_uint_eq(stats(p).pages_used, 4);
+	/* a fork takes what is committed */
+	ck_assert_int_eq(kvpool_seq_fork(p, a, &b, &copy), 0);
+	ck_assert_uint_eq(copy.n_tok, 6);
+	(void)kvpool_table(p, b, &n);
+	ck_assert_uint_eq(n, 3);
+	kvpool_seq_free(p, b, true);
+	kvpool_seq_free(p, a, true);
+	ck_assert_uint_eq(stats(p).pages_used, 0);
+	ck_assert_uint_eq(stats(p).pages_cached, 2);
+	ck_assert_int_eq(kvpool_seq_new(p, text(1, 100), 100, false, &a, &cached), 0);
+	ck_assert_uint_eq(cached, 64);
+	kvpool_free(p);
+}
+END_TEST
+
 START_TEST(prefix_is_found)
 {
 	struct kvpool *p = pool_new(32, 8, 1024);
@@ -603,6 +633,7 @@ int main(void)
 	tcase_add_test(t, bad_handles);
 	tcase_add_test(t, handles_run_out);
 	tcase_add_test(t, reserve_changes_nothing_on_failure);
+	tcase_add_test(t, reserved_and_not_used);
 	tcase_add_test(t, prefix_is_found);
 	tcase_add_test(t, no_cache_takes_nothing);
 	tcase_add_test(t, free_without_keep);

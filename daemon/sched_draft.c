@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Prompt-lookup speculation: a step in which every sequence decodes, and few do, may carry guesses
+ * at their next tokens (draft.h). An accepted guess saves its sequence a step; answers are the same
+ * with and without, so when to guess is decided by what steps take and by how often guesses were
+ * right, and nothing else. */
+#include "daemon/sched_internal.h"
+
+void sched_draft_init(struct scheduler *s)
+{
+	s->draft_cost.flat = s->options.speculate == SPECULATE_ALWAYS;
+}
+
+/* Every item is one token of an answer, and there is room for more rows. */
+static bool suits(const struct scheduler *s)
+{
+	if (s->options.speculate == SPECULATE_OFF || s->n_items == 0 || s->n_items != s->n_rows)
+		return false;
+	for (uint32_t i = 0; i < s->n_items; i++)
+		if (!s->items[i].sample || s->items[i].all_logprobs)
+			return false;
+	return true;
+}
+
+/* Guesses that there is room for: in the answer, and in the pool without taking a page that another
+ * sequence might need soon. */
+static uint32_t room_of(const struct scheduler *s, const struct choice *c)
+{
+	uint32_t cap = c->job->cap_tok, room = cap > c->n_history ? cap - c->n_history - 1 : 0;
+
+	if (engine_pages_available(s->engine) <= s->n_run) {
+		uint32_t used = (c->n_pool + 1) % KV_PAGE_TOK;
+		uint32_t left = used == 0 ? 0 : KV_PAGE_TOK - used;
+
+		room = room < left ? room : left;
+	}
+	return room < DRAFT_MAX ? room : DRAFT_MAX;
+}
+
+static void offer(struct scheduler *s, struct choice *c, struct draft_offer *o)
+{
+	uint32_t n = 0, max = room_of(s, c);
+
+	*o = (struct draft_offer){0};
+	if (c->draft.own.at == NULL || max == 0)
+		return;
+	max = draft_guess(&c->draft, c->history, c->n_history, max);
+	/* The end of an answer is seen without a guess. */
+	while (n < max && !sched_emit_is_end(s, c, c->history[c->n_history + n]))
+		n++;
+	o->n = n;
+	o->chance = draft_chance(&c->draft);
+}
+
+static void take(struct scheduler *s, uint32_t i, uint32_t n, uint32_t *at)
+{
+	struct step_item *it = &s->items[i];
+
+	if (engine_seq_reserve(s->engine, it->seq, 1 + n) < 0)
+		return;
+	it->n_tok += n;
+	it->n_draft = n;
+	s->outs[i].accepted = s->accepted + *at;
+	*at += n;
+	s->n_rows += n;
+	s->now.draft_tok += n;
+}
+
+void sched_draft_add(struct scheduler *s)
+{
+	struct draft_offer offers[DRAFT_ROWS_MAX];
+	bool any = false;
+	uint32_t at = 0;
+
+	s->decode_only = suits(s);
+	if (!s->decode_only || s->n_rows >= DRAFT_ROWS_MAX || s->n_rows >= s->batch_tok)
+		return;
+	for (uint32_t i = 0; i < s->n_items; i++) {
+		offer(s, s->whose[i], &offers[i]);
+		any |= offers[i].n > 0;
+	}
+	if (!any)
+		return;
+	draft_choose(&s->draft_cost, s->n_rows, s->batch_tok - s->n_rows, offers, s->n_items);
+	for (uint32_t i = 0; i < s->n_items; i++) {
+		if (offers[i].take > 0)
+			take(s, i, offers[i].take, &at);
+		else if (offers[i].n > 0)
+			draft_learn(&s->whose[i]->draft, 0, 0);
+	}
+}
+
+void sched_draft_result(struct scheduler *s, struct choice *c, uint32_t n, uint32_t n_right)
+{
+	s->now.draft_accepted_tok += n_right;
+	draft_learn(&c->draft, n, n_right);
+}
+
+void sched_draft_step(struct scheduler *s, int64_t took_ns)
+{
+	if (s->decode_only)
+		draft_cost_add(&s->draft_cost, s->n_rows, (double)took_ns / 1e9);
+}
