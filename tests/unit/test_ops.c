@@ -12,7 +12,9 @@
 #define ROWS_TABLE 50
 #define MAX_DEVICES 8
 
-static const enum format formats[] = {FORMAT_F32, FORMAT_F16, FORMAT_BF16, FORMAT_Q8_0, FORMAT_Q4_0, FORMAT_Q4_1};
+static const enum format formats[] = {FORMAT_F32,  FORMAT_F16,  FORMAT_BF16, FORMAT_Q8_0,  FORMAT_Q4_0,
+				      FORMAT_Q4_1, FORMAT_Q5_0, FORMAT_Q5_1, FORMAT_Q2_K,  FORMAT_Q3_K,
+				      FORMAT_Q4_K, FORMAT_Q5_K, FORMAT_Q6_K, FORMAT_IQ4_NL, FORMAT_MXFP4};
 #define N_FORMATS (sizeof formats / sizeof *formats)
 
 static const struct be_ops *dev_ops[MAX_DEVICES];
@@ -68,13 +70,22 @@ static tensor_id op_out(struct graph *g, enum op_kind kind, tensor_id a, tensor_
 	return y;
 }
 
+/* Weights' formats know nothing of activations' storage, and compiling takes most of the time: both
+ * storages with the first few formats only. */
+static int n_storages = 2;
+
+static void storages_for(enum format f)
+{
+	n_storages = f <= FORMAT_Q4_1 || f == FORMAT_Q8_0 || f == FORMAT_BF16 ? 2 : 1;
+}
+
 /* On all devices and in both storages, for steps of 1, 3 and 21 rows. */
 static void compare_all(const struct graph *g, const char *what, float tolerance)
 {
 	static const uint32_t sizes[] = {1, 3, 21}, pages[] = {3, 1};
 	ck_assert_msg(n_devs > 0, "no usable device: install pocl-opencl-icd");
 	for (uint32_t d = 0; d < n_devs; d++) {
-		for (int storage = 0; storage < 2; storage++) {
+		for (int storage = 0; storage < n_storages; storage++) {
 			if (storage && !devs[d].images)
 				continue;
 			struct engine_options o = {.batch_tok = 32, .parallel = 32, .storage = (enum storage_kind)storage,
@@ -91,14 +102,23 @@ static void compare_all(const struct graph *g, const char *what, float tolerance
 	}
 }
 
+/* `k`, or the next number of columns that the format's blocks divide. */
+static uint32_t columns(enum format f, uint32_t k)
+{
+	const uint32_t block = format_get(f)->block;
+	return (k + block - 1) / block * block;
+}
+
 START_TEST(test_embed)
 {
 	const enum format f = formats[_i];
-	uint8_t *table = test_weight(f, ROWS_TABLE, 64, 5);
-	struct graph g = new_graph(64);
+	const uint32_t k = columns(f, 64);
+	uint8_t *table = test_weight(f, ROWS_TABLE, k, 5);
+	struct graph g = new_graph(k);
 	char what[64];
-	embed(&g, graph_weight(&g, "table", f, ROWS_TABLE, 64, table), true);
+	embed(&g, graph_weight(&g, "table", f, ROWS_TABLE, k, table), true);
 	snprintf(what, sizeof what, "embed %s", format_name(f));
+	storages_for(f);
 	compare_all(&g, what, 1e-6f);
 	graph_done(&g);
 	free(table);
@@ -109,15 +129,16 @@ START_TEST(test_linear)
 {
 	const enum format f = formats[_i];
 	static const uint32_t shapes[][2] = {{160, 100}, {224, 516}};
-	/* compiling takes most of the time: the second shape for two formats only */
-	for (size_t s = 0; s < (f == FORMAT_F16 || f == FORMAT_Q4_1 ? 2 : 1); s++) {
-		const uint32_t k = shapes[s][0], n = shapes[s][1];
+	/* compiling takes most of the time: the second shape for some formats only */
+	for (size_t s = 0; s < (f == FORMAT_F16 || f == FORMAT_Q4_1 || f == FORMAT_Q6_K ? 2 : 1); s++) {
+		const uint32_t k = columns(f, shapes[s][0]), n = shapes[s][1];
 		uint8_t *table = test_exact_table(ROWS_TABLE, k, 9), *w = test_weight(f, n, k, 10);
 		struct graph g = new_graph(n);
 		char what[64];
 		tensor_id x = embed(&g, graph_weight(&g, "table", FORMAT_F32, ROWS_TABLE, k, table), false);
 		op_out(&g, OP_LINEAR, x, TENSOR_NONE, graph_weight(&g, "w", f, n, k, w), n, true);
 		snprintf(what, sizeof what, "linear %s %u x %u", format_name(f), k, n);
+		storages_for(f);
 		compare_all(&g, what, 2e-6f);
 		graph_done(&g);
 		free(table);
@@ -129,16 +150,38 @@ END_TEST
 /* Any input: the products that take two terms (the logits' is one) keep 15 bits of it. */
 START_TEST(test_two_terms)
 {
-	static const enum format quants[] = {FORMAT_Q8_0, FORMAT_Q4_0, FORMAT_Q4_1};
+	static const enum format quants[] = {FORMAT_Q8_0, FORMAT_Q4_0, FORMAT_Q4_1, FORMAT_Q2_K, FORMAT_Q4_K, FORMAT_Q6_K};
 	const enum format f = quants[_i];
-	const uint32_t k = 160, n = 100;
+	const uint32_t k = columns(f, 160), n = 100;
 	uint8_t *table = test_weight(FORMAT_F32, ROWS_TABLE, k, 12), *w = test_weight(f, n, k, 13);
 	struct graph g = new_graph(n);
 	char what[64];
 	tensor_id x = embed(&g, graph_weight(&g, "table", FORMAT_F32, ROWS_TABLE, k, table), false);
 	op_out(&g, OP_LINEAR, x, TENSOR_NONE, graph_weight(&g, "w", f, n, k, w), n, true);
 	snprintf(what, sizeof what, "linear %s, two terms", format_name(f));
+	storages_for(f);
 	compare_all(&g, what, 5e-5f); /* one term has about 4e-3 */
+	graph_done(&g);
+	free(table);
+	free(w);
+}
+END_TEST
+
+/* What a device without the instructions of this one gets: of the dot product, and of tables of levels. */
+START_TEST(test_portable)
+{
+	const enum format f = _i ? FORMAT_IQ4_NL : FORMAT_Q5_1;
+	const uint32_t k = 64, n = 100;
+	uint8_t *table = test_exact_table(ROWS_TABLE, k, 14), *w = test_weight(f, n, k, 15);
+	struct graph g = new_graph(n);
+	char what[64];
+	for (uint32_t d = 0; d < n_devs; d++)
+		devs[d].dot = BE_DOT_PORTABLE;
+	tensor_id x = embed(&g, graph_weight(&g, "table", FORMAT_F32, ROWS_TABLE, k, table), false);
+	op_out(&g, OP_LINEAR, x, TENSOR_NONE, graph_weight(&g, "w", f, n, k, w), n, true);
+	snprintf(what, sizeof what, "linear %s, portable", format_name(f));
+	storages_for(f);
+	compare_all(&g, what, 2e-6f);
 	graph_done(&g);
 	free(table);
 	free(w);
@@ -147,8 +190,10 @@ END_TEST
 
 START_TEST(test_gate_up)
 {
-	const enum format f = formats[_i];
-	const uint32_t k = 96, n = 100;
+	static const enum format some[] = {FORMAT_F32,  FORMAT_F16,  FORMAT_BF16, FORMAT_Q8_0,
+					   FORMAT_Q4_0, FORMAT_Q4_1, FORMAT_Q4_K};
+	const enum format f = some[_i];
+	const uint32_t k = columns(f, 96), n = 100;
 	uint8_t *table = test_exact_table(ROWS_TABLE, k, 9), *w1 = test_weight(f, n, k, 10), *w2 = test_weight(f, n, k, 11);
 	struct graph g = new_graph(n);
 	char what[64];
@@ -157,6 +202,7 @@ START_TEST(test_gate_up)
 	tensor_id b = op_out(&g, OP_LINEAR, x, TENSOR_NONE, graph_weight(&g, "up", f, n, k, w2), n, false);
 	op_out(&g, OP_SILU_MUL, a, b, TENSOR_NONE, n, true);
 	snprintf(what, sizeof what, "gate_up %s", format_name(f));
+	storages_for(f);
 	compare_all(&g, what, 4e-6f);
 	graph_done(&g);
 	free(table);
@@ -234,11 +280,12 @@ static const struct attention_case attention_cases[] = {
 	{4, 2, 32, FORMAT_Q8_0, FORMAT_Q8_0, FORMAT_Q8_0, false},
 	{4, 2, 32, FORMAT_Q4_0, FORMAT_Q4_0, FORMAT_Q8_0, false},
 	{4, 2, 32, FORMAT_Q8_0, FORMAT_Q4_1, FORMAT_Q4_0, false},
+	{4, 2, 32, FORMAT_Q4_K, FORMAT_Q4_K, FORMAT_Q6_K, false},
 };
 
 static struct graph attention_graph(const struct attention_case *c, uint8_t *data[4])
 {
-	const uint32_t k = 64, n_q = c->heads * c->d, n_kv = c->kv_heads * c->d;
+	const uint32_t k = columns(c->q, 64), n_q = c->heads * c->d, n_kv = c->kv_heads * c->d;
 	struct graph g = new_graph(n_q);
 	g.n_kv_heads = c->kv_heads;
 	g.head_dim = g.rope.dims = c->d;
@@ -366,8 +413,9 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, NULL);
 	tcase_add_loop_test(t, test_embed, 0, (int)N_FORMATS);
 	tcase_add_loop_test(t, test_linear, 0, (int)N_FORMATS);
-	tcase_add_loop_test(t, test_two_terms, 0, 3);
-	tcase_add_loop_test(t, test_gate_up, 0, (int)N_FORMATS);
+	tcase_add_loop_test(t, test_two_terms, 0, 6);
+	tcase_add_loop_test(t, test_portable, 0, 2);
+	tcase_add_loop_test(t, test_gate_up, 0, 7);
 	tcase_add_test(t, test_silu_mul);
 	tcase_add_test(t, test_add_and_norms);
 	tcase_add_loop_test(t, test_attention, 0, (int)(sizeof attention_cases / sizeof *attention_cases));
