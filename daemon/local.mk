@@ -22,7 +22,7 @@ if HAVE_CHECK
 # The scheduler's tests bring their own engine and tokenizer: link nothing that has the real ones.
 SCHED_RIG = tests/lib/fake_engine.c tests/lib/fake_engine.h tests/lib/sched_rig.c tests/lib/sched_rig.h
 check_PROGRAMS += tests/unit/test_stop tests/unit/test_draft tests/unit/test_sched tests/unit/test_sched_load \
-  tests/unit/test_sched_draft tests/unit/test_sched_model
+  tests/unit/test_sched_draft tests/unit/test_sched_model tests/unit/test_alloc
 tests_unit_test_draft_SOURCES = tests/unit/test_draft.c
 tests_unit_test_draft_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_draft_LDADD = $(UNIT_LIBS)
@@ -33,6 +33,11 @@ tests_unit_test_sched_draft_LDADD = libdaemon.a libbase.a $(CHECK_LIBS) -lm
 tests_unit_test_sched_model_SOURCES = tests/unit/test_sched_model.c tests/lib/opgraph.c tests/lib/opgraph.h
 tests_unit_test_sched_model_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_sched_model_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
+tests_unit_test_alloc_SOURCES = tests/unit/test_alloc.c tests/lib/opgraph.c tests/lib/opgraph.h
+tests_unit_test_alloc_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_alloc_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free \
+  -Wl,--wrap=strdup,--wrap=aligned_alloc,--wrap=posix_memalign
+tests_unit_test_alloc_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
 tests_unit_test_stop_SOURCES = tests/unit/test_stop.c
 tests_unit_test_stop_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_stop_LDADD = $(UNIT_LIBS)
