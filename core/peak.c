@@ -34,16 +34,14 @@ struct peak {
 	struct be_dev *dev;
 	struct be_prog *prog;
 	struct be_mem *data, *out;
-	struct kgen gen;
-	uint32_t group, dot_groups, read_groups;
-	int dot_kernel, read_kernel[WAYS];
-	unsigned n_ways;
+	struct kgen gen; /* kernel 0 is dot products, those after it are ways */
+	uint32_t group, dot_groups, read_groups, n_ways;
 	uint32_t dot_steps;    /* of a work-item, CHAINS dot products each */
 	uint32_t read_vectors; /* of a work-group's piece, a multiple of what any way takes */
 	uint32_t read_repeat;  /* launches a run: a GPU reads the buffer in microseconds */
 };
 
-static int add_kernel(struct peak *p, const struct read_way *way, struct err *reterr)
+static int add_kernel(struct kgen *k, const struct read_way *way, struct err *reterr)
 {
 	struct kdefs d;
 	int r;
@@ -52,13 +50,27 @@ static int add_kernel(struct peak *p, const struct read_way *way, struct err *re
 	kdefs_set(&d, way ? "PEAK_READ" : "PEAK_DOT", "1");
 	kdefs_set(&d, "CHAINS", "%d", way ? READ_CHAINS : DOT_CHAINS);
 	if (way) {
-		kdefs_set(&d, "GROUP", "%u", p->group);
+		kdefs_set(&d, "GROUP", "%u", k->target.group_wide);
 		kdefs_set(&d, "STREAMS", "%u", way->streams);
 		kdefs_set(&d, "PEAK_AHEAD", "%u", way->ahead_bytes);
 	}
-	r = kgen_add(&p->gen, "peak", &d, 1, reterr);
+	r = kgen_add(k, "peak", &d, 1, reterr);
 	kdefs_done(&d);
 	return r;
+}
+
+int peak_generate(const struct kgen_target *t, struct kgen *ret, struct err *reterr)
+{
+	const unsigned n_ways = t->group_wide > 1 ? 1 : WAYS;
+	struct kgen_target target = *t;
+	int r;
+
+	target.one_kernel = false;
+	kgen_init(ret, &target);
+	r = add_kernel(ret, NULL, reterr);
+	for (unsigned i = 0; i < n_ways && r >= 0; i++)
+		r = add_kernel(ret, &ways[i], reterr);
+	return r < 0 ? r : 0;
 }
 
 static int build(struct peak *p, const struct be_info *info, struct err *reterr)
@@ -69,18 +81,11 @@ static int build(struct peak *p, const struct be_info *info, struct err *reterr)
 
 	if (r < 0)
 		return r;
-	target.one_kernel = false;
 	p->group = target.group_wide;
-	kgen_init(&p->gen, &target);
-	p->dot_kernel = add_kernel(p, NULL, reterr);
-	if (p->dot_kernel < 0)
-		return p->dot_kernel;
-	for (p->n_ways = 0; p->n_ways < (p->group > 1 ? 1 : WAYS); p->n_ways++) {
-		r = add_kernel(p, &ways[p->n_ways], reterr);
-		if (r < 0)
-			return r;
-		p->read_kernel[p->n_ways] = r;
-	}
+	r = peak_generate(&target, &p->gen, reterr);
+	if (r < 0)
+		return r;
+	p->n_ways = p->gen.n_kernels - 1;
 	src.text = sb_text(&p->gen.text);
 	src.options = kgen_options(&target);
 	return p->ops->build(p->dev, &src, &p->prog, reterr);
@@ -166,7 +171,7 @@ static int run_dot(struct peak *p, double *ret_s, struct err *reterr)
 		{.type = BE_ARG_VALUE, .bytes = 4, .offset = p->dot_steps},
 	};
 	const struct be_launch l = {.prog = p->prog,
-				    .entry = p->gen.names[p->dot_kernel],
+				    .entry = p->gen.names[0],
 				    .grid = {p->dot_groups, 1},
 				    .group = p->group,
 				    .n_args = 2,
@@ -183,7 +188,7 @@ static int run_read(struct peak *p, unsigned way, double *ret_s, struct err *ret
 		{.type = BE_ARG_VALUE, .bytes = 4, .offset = p->read_vectors / ways[way].streams},
 	};
 	const struct be_launch l = {.prog = p->prog,
-				    .entry = p->gen.names[p->read_kernel[way]],
+				    .entry = p->gen.names[1 + way],
 				    .grid = {p->read_groups, 1},
 				    .group = p->group,
 				    .n_args = 3,

@@ -9,6 +9,7 @@
 
 #include "backends/backend.h"
 #include "base/err.h"
+#include "core/kgen.h"
 
 struct peak;
 
@@ -30,3 +31,7 @@ int peak_open(const struct be_ops *ops, const struct be_info *info, struct peak 
 int peak_measure(struct peak *p, struct peak_best *best, struct err *reterr);
 
 void peak_close(struct peak *p); /* NULL is fine */
+
+/* Only the program's text, for a device that need not be there. Begins `ret`, which the caller ends
+ * with kgen_done, also after a failure. 0, or -errno. Any thread. */
+int peak_generate(const struct kgen_target *t, struct kgen *ret, struct err *reterr);

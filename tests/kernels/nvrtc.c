@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/blueprint.h"
+#include "core/peak.h"
 #include "tests/lib/opgraph.h"
 
 struct nvrtc {
@@ -192,6 +193,20 @@ static void dump(const char *folder, const char *name, const char *text)
 	}
 }
 
+/* The kernels of `driftctl bench --peak`, which are a program of their own. */
+static bool compile_peak(const struct nvrtc *n, const struct be_info *dev, int arch)
+{
+	struct kgen_target t;
+	struct kgen k = {0};
+	struct err err = {0};
+	bool ok = kgen_target(dev, 64, 0, &t, &err) == 0 && peak_generate(&t, &k, &err) == 0;
+	if (!ok)
+		printf("peak: %s\n", err.msg);
+	ok = ok && compile(n, sb_text(&k.text), kgen_options(&t), arch, "peak");
+	kgen_done(&k);
+	return ok;
+}
+
 int main(int argc, char **argv)
 {
 	static const int wanted[] = {75, 80, 86, 89, 90, 100, 120};
@@ -236,6 +251,14 @@ int main(int argc, char **argv)
 		}
 		blueprint_done(&b);
 		graph_done(&g);
+	}
+	for (int k = 0; k < n_archs; k++) {
+		if (archs[k] != 90)
+			continue;
+		if (compile_peak(&n, &dev, archs[k]))
+			passed++;
+		else
+			failed++;
 	}
 	printf("%d passed, %d failed\n", passed, failed);
 	return failed || !passed ? 1 : 0;
