@@ -193,6 +193,7 @@ int blueprint_init(struct blueprint *b, const struct graph *g, const struct engi
 			!(o->disable & FEATURE_INNER_ROWS), reterr);
 	if (r == 0) {
 		target.images = o->storage == STORAGE_TEXTURE2D;
+		target.inner_rows = !(o->disable & FEATURE_INNER_ROWS) && !target.images && dev->type == BE_CPU;
 		r = lower(b, &target, reterr);
 	}
 	if (r < 0)

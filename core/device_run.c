@@ -26,6 +26,12 @@ static uint32_t grid_cols(const struct device *d, const struct klaunch *k, uint3
 	return k->grid == GRID_TILES && d->b->lowered.gen.target.split_cols ? (n + cols - 1) / cols : 1;
 }
 
+/* What step.k calls Q_ROWS. */
+static uint32_t row_groups(const struct device *d, uint32_t n)
+{
+	return d->b->lowered.gen.target.inner_rows ? (n + INNER_ROWS - 1) / INNER_ROWS : n;
+}
+
 static int launch(struct device *d, uint32_t index, const struct step_rows *s, struct err *reterr)
 {
 	const struct klaunch *k = &d->b->lowered.launches[index];
@@ -51,7 +57,11 @@ static int launch(struct device *d, uint32_t index, const struct step_rows *s, s
 		l.grid[1] = grid_cols(d, k, n, k->cols[v]);
 		break;
 	case GRID_ROWS:
-		l.grid[0] = n;
+		l.grid[0] = (n + k->size - 1) / k->size;
+		break;
+	case GRID_SIZE_ROW_GROUPS:
+		l.grid[0] = k->size;
+		l.grid[1] = row_groups(d, n);
 		break;
 	case GRID_HEADS_ROWS:
 		l.grid[0] = k->size;

@@ -18,7 +18,7 @@ struct fuse {
 	uint32_t *n_uses;   /* [tensor] */
 	bool *taken;        /* [op] */
 	uint32_t disable;   /* bits of enum feature */
-	tensor_id *q[2], *qs[2]; /* [terms - 1][tensor] its int8 form and scales, TENSOR_NONE: none yet */
+	tensor_id *q, *qs; /* [tensor] its int8 form and scales, TENSOR_NONE: none yet */
 };
 
 static bool quantized(const struct graph *g, tensor_id w)
@@ -53,17 +53,6 @@ static struct op *emit(struct fuse *f, const struct op *like)
 	return o;
 }
 
-/* int8 terms of a product's input. Rounding to one term is what separates an answer from exact
- * arithmetic; the products around attention and the logits are where it shows most for its cost
- * (docs/architecture.md, One arithmetic), so they take two. */
-static uint32_t terms_of(const struct fuse *f, const struct op *o)
-{
-	const uint32_t by = f->producer[o->in[0]];
-	if (o->kind == OP_QKV_ROPE_KV || (o->kind == OP_LINEAR && o->out[0] == f->src->logits))
-		return 2;
-	return o->kind == OP_LINEAR && by != NO_OP && f->src->ops[by].kind == OP_ATTENTION ? 2 : 1;
-}
-
 /* Is every reader of `t` a product of quantized weights? */
 static bool only_quantized_readers(const struct fuse *f, tensor_id t)
 {
@@ -81,28 +70,23 @@ static bool only_quantized_readers(const struct fuse *f, tensor_id t)
 static void quantized_input(struct fuse *f, struct op *o, tensor_id t)
 {
 	struct graph *g = f->dst;
-	const uint32_t n = terms_of(f, o);
-	tensor_id *const q = &f->q[n - 1][t], *const s = &f->qs[n - 1][t];
+	tensor_id *const q = &f->q[t], *const s = &f->qs[t];
 	if (*q == TENSOR_NONE) {
 		const uint32_t channels = g->tensors[t].channels;
 		const enum rows rows = g->tensors[t].rows;
-		*q = graph_act(g, rows, channels * n, "%.50s.q%u", f->src->tensors[t].name, n * 8);
-		*s = graph_act(g, rows, channels / 32 * 16 * n, "%.50s.s%u", f->src->tensors[t].name, n * 8);
+		*q = graph_act(g, rows, channels * 2, "%.50s.q", f->src->tensors[t].name);
+		*s = graph_act(g, rows, channels / 32 * 2 * 16, "%.50s.s", f->src->tensors[t].name);
 		if (g->failed)
 			return;
 		g->tensors[*q].format = g->tensors[*s].format = FORMAT_I8;
 		struct op *norm = g->n_ops ? &g->ops[g->n_ops - 1] : NULL;
-		if (norm && !(f->disable & FEATURE_FUSE_NORM) && (norm->kind == OP_RMSNORM || norm->kind == OP_ADD_RMSNORM) &&
-		    norm->out[0] == t && only_quantized_readers(f, t)) {
+		if (norm && !(f->disable & FEATURE_FUSE_NORM) &&
+		    (norm->kind == OP_RMSNORM || norm->kind == OP_ADD_RMSNORM) && norm->out[0] == t &&
+		    only_quantized_readers(f, t)) {
 			norm->out[0] = TENSOR_NONE;
 			norm->out[2] = *q;
 			norm->out[3] = *s;
 		} else {
-			/* a norm that wrote the other number of terms only must write floats after all */
-			const tensor_id other = f->q[2 - n][t];
-			for (uint32_t i = 0; other != TENSOR_NONE && i < g->n_ops; i++)
-				if (g->ops[i].out[2] == other && g->ops[i].kind != OP_QUANTIZE)
-					g->ops[i].out[0] = t;
 			struct op *qo = graph_op(g, OP_QUANTIZE);
 			if (!qo)
 				return;
@@ -276,17 +260,15 @@ int fuse_graph(const struct graph *src, uint32_t disable, struct graph *dst, str
 	f.producer = malloc((size_t)src->n_tensors * sizeof *f.producer);
 	f.n_uses = calloc(src->n_tensors, sizeof *f.n_uses);
 	f.taken = calloc(src->n_ops, sizeof *f.taken);
-	for (int n = 0; n < 2; n++) {
-		f.q[n] = malloc((size_t)src->n_tensors * sizeof **f.q);
-		f.qs[n] = malloc((size_t)src->n_tensors * sizeof **f.qs);
-	}
-	if (!f.producer || !f.n_uses || !f.taken || !f.q[0] || !f.q[1] || !f.qs[0] || !f.qs[1]) {
+	f.q = malloc((size_t)src->n_tensors * sizeof *f.q);
+	f.qs = malloc((size_t)src->n_tensors * sizeof *f.qs);
+	if (!f.producer || !f.n_uses || !f.taken || !f.q || !f.qs) {
 		r = err_set(reterr, -ENOMEM, "out of memory fusing a graph");
 		goto out;
 	}
 	for (uint32_t t = 0; t < src->n_tensors; t++) {
 		f.producer[t] = NO_OP;
-		f.q[0][t] = f.q[1][t] = f.qs[0][t] = f.qs[1][t] = TENSOR_NONE;
+		f.q[t] = f.qs[t] = TENSOR_NONE;
 	}
 	for (uint32_t i = 0; i < src->n_ops; i++) {
 		for (int k = 0; k < OP_OUT_MAX; k++)
@@ -305,10 +287,8 @@ out:
 	free(f.producer);
 	free(f.n_uses);
 	free(f.taken);
-	for (int n = 0; n < 2; n++) {
-		free(f.q[n]);
-		free(f.qs[n]);
-	}
+	free(f.q);
+	free(f.qs);
 	if (r < 0)
 		graph_done(dst);
 	return r;

@@ -4,9 +4,7 @@
  *   Q, K, V + RoPE + write to the KV pages      one product
  *   gate and up + SiLU                          one product
  *   int8 quantization                           one op a product input, shared by its products, and
- *                                               inside the norm where that is all the norm is for;
- *                                               two int8 terms for the products around attention and
- *                                               for the logits, one for the others
+ *                                               inside the norm where that is all the norm is for
  * (ML Drift paper, section 3.6.) Dequantization is inside the products: see kernels/formats.k. */
 #pragma once
 

@@ -159,10 +159,10 @@ static int check_quantized(const struct check *c, tensor_id q, tensor_id qs)
 	return 0;
 }
 
-/* Are so many int8 the channels of one row, in one term or in two? */
-static bool is_terms(uint32_t int8, uint32_t channels)
+/* The channels of an activation: int8 has two terms. */
+static uint32_t channels_of(const struct tensor *t)
 {
-	return int8 == channels || int8 == 2 * channels;
+	return t->format == FORMAT_I8 ? t->channels / 2 : t->channels;
 }
 
 /* A product of the input, as floats or as int8, with w[i]. */
@@ -182,7 +182,7 @@ static int check_product(const struct check *c, uint32_t i, tensor_id out)
 		return bad(c, op->in[0], "it is not of floats");
 	if (!floats && !format_get(w->format)->quantized)
 		return bad(c, op->w[i], "its format takes no int8 activations");
-	if (floats ? x->channels != w->channels : !is_terms(x->channels, w->channels))
+	if (channels_of(x) != w->channels)
 		return bad(c, op->w[i], "its channels are not those of the input");
 	if (tensor_at(c, out)->role != ROLE_KV && tensor_at(c, out)->rows != x->rows)
 		return bad(c, out, "its rows are not those of the input");
@@ -253,7 +253,7 @@ static int norm_shape(const struct check *c, tensor_id out, enum rows rows)
 	if (t->rows != rows)
 		return bad(c, out, "its rows are not those of the input");
 	const uint32_t channels = tensor_at(c, c->op->in[0])->channels;
-	if (t->format == FORMAT_I8 ? !is_terms(t->channels, channels) : t->channels != channels)
+	if (channels_of(t) != channels)
 		return bad(c, out, "its channels are not those of the input");
 	return 0;
 }

@@ -104,14 +104,17 @@ static void buffer_accessors(struct kdefs *d, const char *n, const struct bindin
 	if (write) {
 		sb_printf(&d->params_out, "BUF_OUT(%s, %s), ", type, n);
 		if (b->inner) {
-			accessor(d, "WRITEI", n, "(r, s, v)",
-				 "inner_put(PTR_OUT(int, %s) + ((ulong)((r) / 8) * %u + (s)) * 32 + (r) %% 8, v)",
-				 n, b->slices);
+			accessor(d, "INNER", n, "(r, i)", "(PTR_OUT(int, %s) + (ulong)(r) * %u + (i) * 8)", n,
+				 b->slices * 4);
 			return;
 		}
 		accessor(d, b->ints ? "WRITEI" : "WRITE", n, "(r, s, v)",
 			 "STORE_%s(v, PTR_OUT(%s, %s) + ((ulong)(r) * %u + (s)) * 4)", vec, type, n,
 			 b->slices);
+		if (!b->ints)
+			accessor(d, "WRITEV", n, "(r, i, v)",
+				 "VSTORE_F(v, PTR_OUT(float, %s) + (ulong)(r) * %u + (i) * LANES)", n,
+				 b->slices * 4);
 		return;
 	}
 	sb_printf(&d->params_in, "BUF_IN(%s, %s), ", type, n);
@@ -125,7 +128,7 @@ static void buffer_accessors(struct kdefs *d, const char *n, const struct bindin
 	} else {
 		accessor(d, "READ", n, "(r, s)",
 			 "LOAD_F4(PTR_IN(float, %s) + ((ulong)(r) * %u + (s)) * 4)", n, b->slices);
-		accessor(d, "READF", n, "(r, i)", "(PTR_IN(float, %s)[(ulong)(r) * %u + (i)])", n,
+		accessor(d, "READV", n, "(r, i)", "VLOAD_F(PTR_IN(float, %s) + (ulong)(r) * %u + (i) * LANES)", n,
 			 b->slices * 4);
 	}
 }
@@ -138,6 +141,9 @@ static void texture_accessors(struct kdefs *d, const char *n, const struct bindi
 		accessor(d, b->ints ? "WRITEI" : "WRITE", n, "(r, s, v)",
 			 "write_image%s(%s_image, TEXEL_XY((r) * %u + (s)), v)", b->ints ? "i" : "f", n,
 			 b->slices);
+		if (!b->ints)
+			accessor(d, "WRITEV", n, "(r, i, v)", "texels_write(%s_image, (r) * %u + (i) * (LANES / 4), v)",
+				 n, b->slices);
 		return;
 	}
 	sb_printf(&d->params_in, "__read_only image2d_t %s_image, ", n);
@@ -148,9 +154,8 @@ static void texture_accessors(struct kdefs *d, const char *n, const struct bindi
 	} else {
 		accessor(d, "READ", n, "(r, s)",
 			 "read_imagef(%s_image, TEXEL_SAMPLER, TEXEL_XY((r) * %u + (s)))", n, b->slices);
-		accessor(d, "READF", n, "(r, i)",
-			 "texel_f(read_imagef(%s_image, TEXEL_SAMPLER, TEXEL_XY((r) * %u + ((i) >> 2))), i)",
-			 n, b->slices);
+		accessor(d, "READV", n, "(r, i)", "texels_read(%s_image, (r) * %u + (i) * (LANES / 4))", n,
+			 b->slices);
 	}
 }
 
@@ -198,6 +203,7 @@ static void stage_names(struct kgen *k)
 		{"STAGE_WORDS", STAGE_WORDS},
 		{"STAGE_GRID_ROWS", GRID_ROWS},
 		{"STAGE_GRID_HEADS", GRID_HEADS_ROWS},
+		{"STAGE_GRID_ROW_GROUPS", GRID_SIZE_ROW_GROUPS},
 		{"STAGE_GRID_PARTS", GRID_HEADS_PARTS_ROWS},
 	};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -216,12 +222,14 @@ void kgen_init(struct kgen *k, const struct kgen_target *t)
 	const char *prelude = t->dialect == BE_DIALECT_CUDA ? "prelude_cuda" : "prelude_opencl";
 	sb_printf(&k->text, "#line 1 \"%s.k\"\n", prelude);
 	sb_str(&k->text, find_text(prelude));
+	if (t->inner_rows)
+		sb_printf(&k->text, "#define INNER_ROWS %d\n", INNER_ROWS);
+	sb_str(&k->text, "#line 1 \"common.k\"\n");
+	sb_str(&k->text, find_text("common"));
 	if (t->images && t->dialect == BE_DIALECT_OPENCL) {
 		sb_printf(&k->text, "#define TEXTURE_W_LOG2 %d\n#line 1 \"texture.k\"\n", TEXTURE_W_LOG2);
 		sb_str(&k->text, find_text("texture"));
 	}
-	sb_str(&k->text, "#line 1 \"common.k\"\n");
-	sb_str(&k->text, find_text("common"));
 	sb_str(&k->text, "#line 1 \"epilogue.k\"\n");
 	sb_str(&k->text, find_text("epilogue"));
 }

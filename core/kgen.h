@@ -33,6 +33,7 @@ struct kgen_target {
 	uint32_t group_wide;  /* work-items a group where each has a tile of its own */
 	bool split_cols;      /* groups of tokens go to different work-groups (GPU), or one after another */
 	bool images;
+	bool inner_rows;      /* the layout has int8 of INNER_ROWS rows side by side: see common.k */
 	bool columns;         /* variants of products for several tokens a work-item */
 	bool prefetch;
 	bool one_kernel;      /* templates become functions of one kernel, step.k, which walks a list of stages */
@@ -41,8 +42,9 @@ struct kgen_target {
 /* How many work-groups a launch has; the order matters to step.k. */
 enum grid {
 	GRID_TILES,            /* x: tiles over group_wide; y: groups of columns, where the target splits them */
-	GRID_ROWS,             /* x: rows */
+	GRID_ROWS,             /* x: rows over `size` */
 	GRID_HEADS_ROWS,       /* x: `size` heads, y: rows */
+	GRID_SIZE_ROW_GROUPS,  /* x: `size`, y: rows over INNER_ROWS or 1 */
 	GRID_HEADS_PARTS_ROWS, /* x: `size` heads times the parts that the step's keys are split into, y: rows */
 };
 
@@ -77,8 +79,9 @@ void kdefs_init(struct kdefs *d);
 void kdefs_done(struct kdefs *d);
 void kdefs_set(struct kdefs *d, const char *name, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-/* Accessors and a parameter for a tensor called `name` in the template: READ_name, READF_name,
- * READI_name or WRITE_name, WRITEI_name. READI_name(r, c, i) is dword i of row r + c, where r is a multiple
+/* Accessors and a parameter for a tensor called `name` in the template: READ_name, READV_name,
+ * READI_name or WRITE_name, WRITEV_name, WRITEI_name (or INNER_name(r, i): where dword i of the INNER_ROWS
+ * rows from r on is); READV and WRITEV go by vectors of LANES channels. READI_name(r, c, i) is dword i of row r + c, where r is a multiple
  * of a power of two up to 8 and c less than it. Parameters come in the order of these calls, inputs
  * first. */
 void kdefs_tensor(struct kdefs *d, const char *name, const struct binding *b, bool write);

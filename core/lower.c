@@ -9,6 +9,8 @@
 
 #include "base/checked.h"
 
+#define QUANTIZE_BLOCKS 8 /* blocks of 32 that a CPU's work-group of quantize.k takes */
+
 struct lower {
 	struct lowered *out;
 	const struct graph *g;
@@ -115,6 +117,7 @@ static struct klaunch *begin_rows(struct lower *l, uint32_t op, enum rows rows, 
 	if (!k)
 		return NULL;
 	k->grid = GRID_ROWS;
+	k->size = 1;
 	k->group = l->target->group;
 	k->rows = rows;
 	kdefs_init(d);
@@ -167,7 +170,6 @@ static int product(struct lower *l, uint32_t op_index, int w, enum rows rows,
 		kdefs_set(&d, "N_TILES", "%u", pack->n_tiles);
 		kdefs_set(&d, "COLS", "%u", cols[v]);
 		if (op->in[3] != TENSOR_NONE) {
-			kdefs_set(&d, "TERMS", "%u", l->g->tensors[op->in[3]].channels / pack->k);
 			tensor(l, k, &d, "xq", op->in[3], false);
 			tensor(l, k, &d, "xs", op->in[4], false);
 		} else {
@@ -266,11 +268,15 @@ static int lower_qkv(struct lower *l, uint32_t i)
 	return 0;
 }
 
-/* The int8 outputs of an op; fuse.c has made the tensor as many terms wide as it is to have. */
+/* Rows that a work-group of norm.k and quantize.k takes: Q_ROWS there. */
+static uint32_t q_rows(const struct lower *l)
+{
+	return l->target->inner_rows ? INNER_ROWS : 1;
+}
+
+/* The int8 outputs of an op. */
 static void quantized_out(struct lower *l, struct klaunch *k, struct kdefs *d, const struct op *op)
 {
-	kdefs_set(d, "TERMS", "%u",
-		  l->g->tensors[op->out[2]].channels / l->g->tensors[op->in[0]].channels);
 	tensor(l, k, d, "xq", op->out[2], true);
 	tensor(l, k, d, "xs", op->out[3], true);
 }
@@ -287,6 +293,7 @@ static int lower_norm(struct lower *l, uint32_t i)
 	struct klaunch *k = begin_rows(l, i, l->g->tensors[out].rows, l->g->tensors[op->in[0]].channels, &d);
 	if (!k)
 		return -ENOMEM;
+	k->size = q_rows(l);
 	kdefs_set(&d, "EPS", "%.9gf", (double)op->eps);
 	kdefs_set(&d, "HAS_DELTA", "%d", delta);
 	kdefs_set(&d, "WRITE_SUM", "%d", op->out[1] != TENSOR_NONE);
@@ -315,6 +322,11 @@ static int lower_quantize(struct lower *l, uint32_t i)
 				       l->g->tensors[op->in[0]].channels, &d);
 	if (!k)
 		return -ENOMEM;
+	const uint32_t blocks = l->g->tensors[op->in[0]].channels / 32;
+	const uint32_t per = l->target->group > 1 ? blocks : QUANTIZE_BLOCKS;
+	k->grid = GRID_SIZE_ROW_GROUPS;
+	k->size = (blocks + per - 1) / per;
+	kdefs_set(&d, "BLOCKS", "%u", per);
 	tensor(l, k, &d, "x", op->in[0], false);
 	quantized_out(l, k, &d, op);
 	return end_launch(l, k, "quantize", &d);

@@ -377,8 +377,8 @@ START_TEST(test_quantized)
 	struct err err = {0};
 
 	build(&s);
-	tensor_id q = graph_act(&s.g, ROWS_STEP, 32, "norm.q16");
-	tensor_id qs = graph_act(&s.g, ROWS_STEP, 16, "norm.scale");
+	tensor_id q = graph_act(&s.g, ROWS_STEP, 64, "norm.q");
+	tensor_id qs = graph_act(&s.g, ROWS_STEP, 32, "norm.s");
 	s.g.tensors[q].format = s.g.tensors[qs].format = FORMAT_I8;
 	struct op *norm = op_at(&s, s.op_norm), *product = op_at(&s, s.op_q);
 	norm->out[2] = q;
@@ -396,7 +396,7 @@ START_TEST(test_quantized)
 	product->in[4] = qs;
 	s.g.tensors[qs].channels = 3;
 	ck_assert_int_eq(graph_check(&s.g, NULL), -EINVAL);
-	s.g.tensors[qs].channels = 16;
+	s.g.tensors[qs].channels = 32;
 	s.g.tensors[s.w_q].format = FORMAT_F16; /* takes floats only */
 	ck_assert_int_eq(graph_check(&s.g, NULL), -EINVAL);
 	graph_done(&s.g);
@@ -487,11 +487,11 @@ static const struct broken_fused broken_fused[] = {
 	{"tensor k.weight: its channels", OP_QKV_ROPE_KV, qkv_w_channels},
 	{"a weight is missing", OP_QKV_ROPE_KV, qkv_third_weight},
 	{"nothing comes out", OP_RMSNORM, norm_nothing},
-	{"(rmsnorm), tensor norm.q16: its rows", OP_RMSNORM, norm_gather},
+	{"(rmsnorm), tensor norm.q: its rows", OP_RMSNORM, norm_gather},
 	{"rows can be picked of the step's only", OP_RMSNORM, norm_gather_out},
-	{"tensor norm.q16: it is not int8", OP_RMSNORM, norm_q_format},
-	{"tensor norm.q16: its channels", OP_RMSNORM, norm_q_channels},
-	{"tensor sum.q8: its rows", OP_QUANTIZE, quantize_rows},
+	{"tensor norm.q: it is not int8", OP_RMSNORM, norm_q_format},
+	{"tensor norm.q: its channels", OP_RMSNORM, norm_q_channels},
+	{"tensor sum.q: its rows", OP_QUANTIZE, quantize_rows},
 };
 
 START_TEST(test_fused)
