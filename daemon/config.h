@@ -35,6 +35,7 @@ struct config {
 	const char *device;
 	enum storage_kind storage;
 	enum plan_mode plan;
+	const char *disable; /* names of core/features.h with commas, or NULL */
 	uint32_t context_tok, kv_tok; /* 0: chosen by model and memory */
 	uint32_t parallel, batch_tok, prefill_tok;
 	enum speculate speculate;

@@ -115,6 +115,15 @@ const struct option_row option_rows[] = {
 	 .metavar = "KIND",
 	 .names = plan_names,
 	 .help = "How activations share memory; naive shares nothing. The answers are the same."},
+	{.key = "disable",
+	 .type = OPT_TEXT,
+	 .offset = AT(disable),
+	 .max = 400,
+	 .preset = "",
+	 .metavar = "NAMES",
+	 .help = "Optimisations to leave out, with commas between their names ('driftctl bench "
+		 "--disable help' lists them): to measure what each is worth, or to find which "
+		 "one is at fault. The answers are the same."},
 	{.key = "cache-dir",
 	 .type = OPT_TEXT,
 	 .offset = AT(cache_dir),

@@ -59,6 +59,7 @@ enum ctl_long {
 	CTL_OPT_BATCH_TOKENS,
 	CTL_OPT_PLAN,
 	CTL_OPT_STORAGE,
+	CTL_OPT_DISABLE,
 	CTL_OPT_JSON,
 	CTL_OPT_OWN
 };
@@ -70,6 +71,7 @@ enum ctl_long {
 		{"batch-tokens", required_argument, NULL, CTL_OPT_BATCH_TOKENS},           \
 		{"plan", required_argument, NULL, CTL_OPT_PLAN},                           \
 		{"storage", required_argument, NULL, CTL_OPT_STORAGE},                     \
+		{"disable", required_argument, NULL, CTL_OPT_DISABLE},                     \
 		{"json", no_argument, NULL, CTL_OPT_JSON},                                 \
 	{                                                                                  \
 		"help", no_argument, NULL, 'h'                                             \
@@ -81,6 +83,7 @@ enum ctl_long {
 	"      --batch-tokens N   rows of a step at most [128]\n"                           \
 	"      --plan MODE        greedy, or naive: activations share no memory [greedy]\n" \
 	"      --storage KIND     buffer or texture2d [buffer]\n"                           \
+	"      --disable LIST     optimisations left out: names with commas, or help\n"         \
 	"      --json             print JSON\n"                                             \
 	"  -h, --help             print this help\n"
 

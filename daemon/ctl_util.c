@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/features.h"
+
 int ctl_fail(const struct err *e)
 {
 	fprintf(stderr, "driftctl: %s\n", e->msg[0] ? e->msg : strerror(-e->code));
@@ -103,6 +105,22 @@ static int bad_word(const char *verb, const char *option, const char *arg, const
 	return ctl_usage(verb, "%s: '%s' is not %s", option, arg, want);
 }
 
+/* "help" gets the list, with a line on each. */
+static int disable(const char *verb, const char *arg, uint32_t *ret)
+{
+	struct err e = {0};
+
+	if (strcmp(arg, "help") == 0) {
+		for (const struct feature_info *f = features; f->name; f++)
+			fprintf(stderr, "  %-14s %s\n", f->name, f->what);
+		return CTL_USAGE;
+	}
+	if (features_parse(arg, ret, &e) == 0)
+		return CTL_OK;
+	fprintf(stderr, "driftctl %s: %s\n", verb, e.msg);
+	return CTL_USAGE;
+}
+
 bool ctl_engine_option(struct ctl_engine_args *a, const char *verb, int option, const char *arg,
 		       int *ret_status)
 {
@@ -137,6 +155,9 @@ bool ctl_engine_option(struct ctl_engine_args *a, const char *verb, int option, 
 		a->o.storage = strcmp(arg, "texture2d") == 0 ? STORAGE_TEXTURE2D : STORAGE_BUFFER;
 		if (strcmp(arg, "texture2d") != 0 && strcmp(arg, "buffer") != 0)
 			*ret_status = bad_word(verb, "--storage", arg, "buffer or texture2d");
+		break;
+	case CTL_OPT_DISABLE:
+		*ret_status = disable(verb, arg, &a->o.disable);
 		break;
 	case CTL_OPT_JSON:
 		a->json = true;

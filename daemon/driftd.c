@@ -29,6 +29,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/engine.h"
+#include "core/features.h"
 #include "daemon/config.h"
 #include "daemon/notify.h"
 #include "daemon/scheduler.h"
@@ -170,7 +171,10 @@ static int load(struct daemon *d, struct err *reterr)
 		.lost_ud = d,
 	};
 	struct api_model am = {.queue_requests = c->queue_requests};
-	int r;
+	int r = c->disable ? features_parse(c->disable, &eo.disable, reterr) : 0;
+
+	if (r)
+		return r;
 
 	on_progress(d, "reading the model file", 0);
 	r = model_open(&d->model, c->model, reterr);
