@@ -139,6 +139,15 @@ static int allocate_step(struct engine *e, struct err *reterr)
 	if (!e->token || !e->pos || !e->slot || !e->table || !e->out_row || !e->out_item || !e->out_pos ||
 	    !e->item_done || !e->item_end || !e->item_rows || !e->tables || !e->rope || !e->logits || !e->theta)
 		return err_set(reterr, -ENOMEM, "out of memory opening an engine");
+	e->run = (struct step_rows){.token = e->token,
+				    .pos = e->pos,
+				    .slot = e->slot,
+				    .table = e->table,
+				    .tables = e->tables,
+				    .table_stride = e->blueprint.table_stride,
+				    .out_row = e->out_row,
+				    .rope = e->rope,
+				    .logits = e->logits};
 	for (uint32_t i = 0; i < g->rope.dims / 2; i++) {
 		e->theta[i] = pow(g->rope.base, -2.0 * i / g->rope.dims) / g->rope.scale_linear;
 		if (g->rope.factors)
@@ -155,6 +164,7 @@ int engine_open(const struct graph *g, const struct engine_options *o, struct en
 	if (!e)
 		return err_set(reterr, -ENOMEM, "out of memory opening an engine");
 	e->graph = g;
+	e->disable = o->disable;
 	int r = make_blueprint(g, o, &e->blueprint, &ops, reterr);
 	const struct engine_plan *p = &e->blueprint.plan;
 	if (r == 0 && !p->fits)

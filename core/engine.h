@@ -179,3 +179,16 @@ struct step_out {
  * Results of an item do not depend on the other items, nor on how a prompt was cut into steps. */
 int engine_step(struct engine *e, const struct step_item *items, uint32_t n_items,
                 struct step_out *out, struct err *reterr);
+
+/* The same in two: engine_submit returns while the device works, engine_finish waits for it and fills
+ * `out`. Both get the same arguments, and what they point to stays as it is in between; of `out`
+ * engine_submit writes `code` and `n_accepted` only. In between nothing else of the engine may be
+ * called but the engine_get_ functions. After an error of engine_submit there is nothing to finish. */
+int engine_submit(struct engine *e, const struct step_item *items, uint32_t n_items,
+                  struct step_out *out, struct err *reterr);
+int engine_finish(struct engine *e, const struct step_item *items, uint32_t n_items,
+                  struct step_out *out, struct err *reterr);
+
+/* True when the device works beside the host's cores, so that doing something between the two is won.
+ * Where the device is the host's cores, it would only hold up the step. */
+bool engine_overlaps(const struct engine *e);

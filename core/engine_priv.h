@@ -19,6 +19,8 @@ struct engine {
 	struct sample_scratch *scratch;
 	double *theta; /* [rope dims / 2] radians a position */
 	uint64_t steps, rows;
+	uint32_t disable;     /* bits of enum feature */
+	struct step_rows run; /* the run that is on its way; points to what follows */
 	/* One step's rows, as large as a step can be: nothing is allocated while decoding */
 	uint32_t *token, *pos, *slot, *table; /* [batch_tok] */
 	uint32_t *out_row, *out_item, *out_pos; /* [out_rows] row, and whose it is */

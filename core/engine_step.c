@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/engine_priv.h"
+#include "core/features.h"
 
 static bool bad_guesses(const struct step_item *it, const struct step_out *out)
 {
@@ -155,18 +156,9 @@ static int commit(struct engine *e, const struct step_item *items, uint32_t n_it
 	return 0;
 }
 
-int engine_step(struct engine *e, const struct step_item *items, uint32_t n_items, struct step_out *out,
-		struct err *reterr)
+int engine_submit(struct engine *e, const struct step_item *items, uint32_t n_items, struct step_out *out,
+		  struct err *reterr)
 {
-	struct step_rows s = {.token = e->token,
-			      .pos = e->pos,
-			      .slot = e->slot,
-			      .table = e->table,
-			      .tables = e->tables,
-			      .table_stride = e->blueprint.table_stride,
-			      .out_row = e->out_row,
-			      .rope = e->rope,
-			      .logits = e->logits};
 	int r = check_items(e, items, n_items, out, reterr);
 	if (r < 0)
 		return r;
@@ -176,12 +168,20 @@ int engine_step(struct engine *e, const struct step_item *items, uint32_t n_item
 		out[i].code = 0;
 		out[i].n_accepted = 0;
 	}
-	while (fill(e, items, n_items, &s)) {
-		r = e->device ? device_run(e->device, &s, reterr)
-			      : reference_run(e->reference, &s, reterr);
+	return fill(e, items, n_items, &e->run) && e->device ? device_submit(e->device, &e->run, reterr) : 0;
+}
+
+int engine_finish(struct engine *e, const struct step_item *items, uint32_t n_items, struct step_out *out,
+		  struct err *reterr)
+{
+	const struct step_rows *s = &e->run;
+	int r = 0;
+
+	for (bool more = s->n_rows > 0; more;) {
+		r = e->device ? device_finish(e->device, s, reterr) : reference_run(e->reference, s, reterr);
 		if (r < 0)
 			return r;
-		for (uint32_t i = 0; i < s.n_out; i++)
+		for (uint32_t i = 0; i < s->n_out; i++)
 			read_row(e, &items[e->out_item[i]], e->out_item[i],
 				 e->logits + (size_t)i * e->graph->n_vocab, e->out_pos[i],
 				 &out[e->out_item[i]]);
@@ -189,7 +189,24 @@ int engine_step(struct engine *e, const struct step_item *items, uint32_t n_item
 		if (r < 0)
 			return r;
 		e->steps++;
-		e->rows += s.n_rows;
+		e->rows += s->n_rows;
+		more = fill(e, items, n_items, &e->run);
+		if (more && e->device)
+			r = device_submit(e->device, s, reterr);
+		if (r < 0)
+			return r;
 	}
 	return 0;
+}
+
+int engine_step(struct engine *e, const struct step_item *items, uint32_t n_items, struct step_out *out,
+		struct err *reterr)
+{
+	int r = engine_submit(e, items, n_items, out, reterr);
+	return r < 0 ? r : engine_finish(e, items, n_items, out, reterr);
+}
+
+bool engine_overlaps(const struct engine *e)
+{
+	return e->device && e->blueprint.dev.type != BE_CPU && !(e->disable & FEATURE_OVERLAP);
 }

@@ -16,6 +16,7 @@ const struct feature_info features[] = {
 	{FEATURE_DOT, "dot", "the device's dot product of four bytes"},
 	{FEATURE_CANDIDATES, "candidates", "the device picks candidates for sampling; else it hands back all logits"},
 	{FEATURE_SPLIT, "split", "attention over many keys is cut into parts that run side by side"},
+	{FEATURE_OVERLAP, "overlap", "clients are told of a step while the next one runs (not on CPU devices)"},
 	{0, NULL, NULL},
 };
 

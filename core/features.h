@@ -19,6 +19,7 @@ enum feature {
 	FEATURE_DOT = 1 << 7,
 	FEATURE_CANDIDATES = 1 << 8,
 	FEATURE_SPLIT = 1 << 9,
+	FEATURE_OVERLAP = 1 << 10,
 };
 
 struct feature_info {

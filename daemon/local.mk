@@ -16,7 +16,7 @@ endif
 
 libdaemon_a_SOURCES += daemon/scheduler.c daemon/sched_batch.c daemon/sched_draft.c daemon/sched_emit.c \
   daemon/draft.c daemon/draft.h daemon/sched_internal.h \
-  daemon/sched_job.c daemon/sched_queue.c daemon/sched_stats.c daemon/sched_thread.c \
+  daemon/sched_job.c daemon/sched_queue.c daemon/sched_stats.c daemon/sched_tell.c daemon/sched_thread.c \
   daemon/stop.c daemon/stop.h
 if HAVE_CHECK
 # The scheduler's tests bring their own engine and tokenizer: link nothing that has the real ones.

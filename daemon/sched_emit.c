@@ -82,7 +82,7 @@ void sched_emit_end(struct scheduler *s, struct job *j, enum finish reason, cons
 		ev.completion_tok += j->choices[i].n_history - j->n_prompt;
 	ev.cached_tok = j->choices[0].cached_tok;
 	ev.error = error;
-	j->sink.done(j->ud, &ev);
+	sched_tell_end(s, j, &ev);
 }
 
 static void end_with(struct scheduler *s, struct job *j, int code, const char *what)
@@ -110,7 +110,7 @@ static void finish(struct scheduler *s, struct choice *c, enum finish reason)
 	count_end(s, j, reason);
 	if (++j->n_done == j->n_choices)
 		job_over(s, j);
-	j->sink.done(j->ud, &ev);
+	sched_tell_end(s, j, &ev);
 }
 
 /* An answer ends by a token or a limit: what is held back belongs to it, unless it makes a stop
@@ -165,7 +165,7 @@ static void emit_prompt_token(struct scheduler *s, struct choice *c,
 	ev.has_prob = prob != NULL;
 	ev.prob = prob;
 	ev.no_logprob = prob == NULL;
-	j->sink.token(j->ud, &ev);
+	sched_tell_token(s, j, &ev);
 }
 
 void sched_emit_prompt_start(struct scheduler *s, struct choice *c)
@@ -257,7 +257,7 @@ static void emit_token(struct scheduler *s, struct choice *c, const struct posit
 	ev.text_len = s->text.len;
 	ev.has_prob = c->sampling.logprob || c->sampling.n_top > 0;
 	ev.prob = ev.has_prob ? prob : NULL;
-	j->sink.token(j->ud, &ev);
+	sched_tell_token(s, j, &ev);
 	if (stopped) {
 		sb_reset(&s->text);
 		finish(s, c, FINISH_STOP);
@@ -311,6 +311,8 @@ void sched_emit_sweep(struct scheduler *s)
 {
 	struct job *j;
 
+	if (!TAILQ_EMPTY(&s->over))
+		sched_tell_all(s);
 	while ((j = TAILQ_FIRST(&s->over)) != NULL) {
 		TAILQ_REMOVE(&s->over, j, over);
 		pthread_mutex_lock(&s->lock);

@@ -30,6 +30,8 @@
 #define SCHED_DEBT_MAX_TOK 8192 /* served tokens that are held against a client at most */
 #define SCHED_AGE_MAX 32        /* times that a client's first request is passed over at most */
 #define SCHED_RETRY_MAX_S 60
+#define SCHED_EVENTS_MAX 512 /* events that wait to be told, and their text */
+#define SCHED_EVENT_TEXT_BYTES 65536
 
 enum choice_state { CHOICE_NEW, CHOICE_RUN, CHOICE_PARKED, CHOICE_DONE };
 
@@ -94,6 +96,17 @@ TAILQ_HEAD(job_list, job);
 TAILQ_HEAD(choice_list, choice);
 TAILQ_HEAD(client_list, client);
 
+/* What a sink is to be told; its text is in scheduler.event_text. */
+struct sched_event {
+	struct job *job;
+	size_t text_at;
+	bool is_end;
+	union {
+		struct token_event token;
+		struct finish_event end;
+	};
+};
+
 struct scheduler {
 	struct engine *engine;
 	const struct tokenizer *tokenizer;
@@ -137,6 +150,11 @@ struct scheduler {
 	bool decode_only; /* the step that is being composed has no prompts in it */
 	uint32_t n_items, n_rows;
 	struct strbuf piece, text;
+	bool overlap; /* sinks are told of a step while the next one runs */
+	uint32_t n_events;
+	size_t n_event_text;
+	struct sched_event events[SCHED_EVENTS_MAX];
+	char event_text[SCHED_EVENT_TEXT_BYTES];
 	struct sched_stats now;
 };
 
@@ -187,7 +205,7 @@ void sched_draft_step(struct scheduler *s, int64_t took_ns);
 /* --- sched_emit.c --- */
 /* Does this token end the choice's answer? */
 bool sched_emit_is_end(const struct scheduler *s, const struct choice *c, uint32_t id);
-/* Tells the sinks what the step gave. */
+/* Takes what the step gave: answers grow and end. */
 void sched_emit_step(struct scheduler *s);
 /* Tells of the first prompt token, where prompt log-probabilities are wanted. */
 void sched_emit_prompt_start(struct scheduler *s, struct choice *c);
@@ -196,8 +214,15 @@ void sched_emit_finish_all(struct scheduler *s, struct job *j, enum finish reaso
 /* Ends all of a job at once: FINISH_CANCELLED or FINISH_ERROR with `error`. */
 void sched_emit_end(struct scheduler *s, struct job *j, enum finish reason,
 		    const struct err *error);
-/* Frees what was ended. */
+/* Frees what was ended, when its sinks have been told. */
 void sched_emit_sweep(struct scheduler *s);
+
+/* --- sched_tell.c --- */
+/* Keep an event for a sink; the text is copied, probabilities are borrowed until it is told. */
+void sched_tell_token(struct scheduler *s, struct job *j, const struct token_event *ev);
+void sched_tell_end(struct scheduler *s, struct job *j, const struct finish_event *ev);
+/* Calls the sinks. */
+void sched_tell_all(struct scheduler *s);
 
 /* --- sched_stats.c --- */
 void sched_stats_add(uint64_t hist[24], double seconds);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The engine thread: look at what came from outside, compose a step, run it, tell the sinks. With
+/* The engine thread: look at what came from outside, compose a step, run it, tell the sinks (while the
+ * next step runs, where the device leaves the host's cores free for it). With
  * nothing to run it sleeps on a condition variable, without a time limit unless a deadline waits.
  */
 #include <errno.h>
@@ -92,8 +93,12 @@ static void run_step(struct scheduler *s, struct err *lost)
 {
 	struct err e = {0};
 	int64_t start = clock_ns();
-	int r = engine_step(s->engine, s->items, s->n_items, s->outs, &e);
+	int r = engine_submit(s->engine, s->items, s->n_items, s->outs, &e);
 
+	if (s->overlap)
+		sched_tell_all(s); /* of the step before, while this one runs */
+	if (r == 0)
+		r = engine_finish(s->engine, s->items, s->n_items, s->outs, &e);
 	if (r < 0) {
 		log_error("engine: step of %u sequences failed: %s", s->n_items, e.msg);
 		(void)err_set(lost, -EIO, "the device failed: %s",
@@ -108,6 +113,8 @@ static void run_step(struct scheduler *s, struct err *lost)
 	s->now.steps++;
 	sched_draft_step(s, clock_ns() - start);
 	sched_emit_step(s);
+	if (!s->overlap)
+		sched_tell_all(s);
 }
 
 void *sched_thread_main(void *arg)
@@ -141,6 +148,8 @@ void *sched_thread_main(void *arg)
 			sched_stats_publish(s);
 			pthread_mutex_unlock(&s->lock);
 			run_step(s, &lost);
+		} else {
+			sched_tell_all(s);
 		}
 		reap(s, false, &lost);
 		sleepy = s->n_items == 0 && !s->progress;

@@ -70,6 +70,7 @@ int sched_new(struct engine *e, const struct tokenizer *t, const struct sched_op
 	pool_tok = (uint64_t)stats.pages_total * KV_PAGE_TOK;
 	s->engine = e;
 	s->tokenizer = t;
+	s->overlap = engine_overlaps(e);
 	s->options = *o;
 	if (s->options.prefill_tok == 0)
 		s->options.prefill_tok = 1;

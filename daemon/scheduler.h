@@ -43,8 +43,8 @@ struct finish_event {
 	const struct err *error; /* FINISH_ERROR: -EDOM numeric, -ETIMEDOUT, -EIO device, ... */
 };
 
-/* Called on the scheduler's engine thread, in order, and must not block or call the scheduler except
- * sched_pause/sched_cancel. After `done` for the last choice (or `done` with FINISH_CANCELLED or
+/* Called on the scheduler's engine thread, in order, maybe while the next step runs already, and must
+ * not block or call the scheduler except sched_pause/sched_cancel. After `done` for the last choice (or `done` with FINISH_CANCELLED or
  * FINISH_ERROR and choice UINT32_MAX, which ends all) nothing more comes and the sink's memory may
  * go. `done` may be the first that comes, before sched_submit has returned; the id is set by then. */
 struct sink_ops {
@@ -123,7 +123,8 @@ int sched_submit(struct scheduler *s, const struct request *r, const struct sink
  * over (FINISH_CANCELLED). Unknown and ended ids are fine. Any thread, never blocks. */
 void sched_cancel(struct scheduler *s, uint64_t id);
 
-/* Stops and restarts a request's decoding while its reader is behind; others go on. Any thread. */
+/* Stops and restarts a request's decoding while its reader is behind; others go on. What the step that
+ * runs now gives still comes. Any thread. */
 void sched_pause(struct scheduler *s, uint64_t id, bool paused);
 
 /* Refuses new requests from now on; waits until all are done or `timeout_ns` has passed, then

@@ -34,6 +34,7 @@ struct engine {
 	struct page *pages;
 	struct seq *seqs;
 	uint64_t clock, steps, rows, hit_tok, query_tok;
+	const struct step_item *submitted; /* between engine_submit and engine_finish */
 	pthread_t owner;
 	bool owned;
 };
@@ -47,6 +48,8 @@ static void breach(struct engine *e, const char *what)
 /* The first thread that steps or makes sequences owns the engine. */
 static void check_thread(struct engine *e)
 {
+	if (e->submitted != NULL)
+		breach(e, "called while a step runs");
 	if (!e->owned) {
 		e->owner = pthread_self();
 		e->owned = true;
@@ -483,11 +486,28 @@ static void check_step(struct engine *e, const struct step_item *items, uint32_t
 		atomic_store(&e->log->max_prefill_rows_beside_decode, prefill);
 }
 
-int engine_step(struct engine *e, const struct step_item *items, uint32_t n_items,
-		struct step_out *out, struct err *reterr)
+int engine_submit(struct engine *e, const struct step_item *items, uint32_t n_items,
+		  struct step_out *out, struct err *reterr)
 {
+	(void)out;
+	(void)reterr;
 	check_thread(e);
 	check_step(e, items, n_items);
+	e->submitted = items;
+	return 0;
+}
+
+bool engine_overlaps(const struct engine *e)
+{
+	return e->o.overlap;
+}
+
+int engine_finish(struct engine *e, const struct step_item *items, uint32_t n_items,
+		  struct step_out *out, struct err *reterr)
+{
+	if (e->submitted != items)
+		breach(e, "what is finished was not submitted");
+	e->submitted = NULL;
 	if (e->o.on_step != NULL)
 		e->o.on_step(e->o.on_step_ud, items, n_items);
 	if (e->o.step_us > 0)

@@ -27,6 +27,7 @@ struct fake_options {
 	uint64_t fail_step; /* the step (1 is the first) that loses the device; 0: none */
 	uint32_t nan_token; /* an item holding this token gets -EDOM; 0: none */
 	bool no_fork;       /* engine_seq_fork always fails */
+	bool overlap;       /* what engine_overlaps says */
 	/* Called in each step, on the engine thread; may be NULL. */
 	void (*on_step)(void *ud, const struct step_item *items, uint32_t n_items);
 	void *on_step_ud;

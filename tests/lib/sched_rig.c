@@ -24,9 +24,17 @@ static void on_step(void *ud, const struct step_item *items, uint32_t n_items)
 	pthread_mutex_unlock(&r->lock);
 }
 
+static bool overlap;
+
+void rig_with_overlap(void)
+{
+	overlap = true;
+}
+
 void rig_defaults(struct rig *r)
 {
 	memset(r, 0, sizeof(*r));
+	r->fake.overlap = overlap;
 	r->fake.context_tok = 1024;
 	r->fake.pages = 256;
 	r->fake.parallel = 8;

@@ -26,6 +26,8 @@ struct rig {
 	unsigned waiting; /* steps held at the gate now */
 };
 
+/* A fixture for tests that should pass where sinks are told while the next step runs, too. */
+void rig_with_overlap(void);
 /* Fills in what most tests want: 8 at once, 32 rows, 256 pages, a context of 1,024. */
 void rig_defaults(struct rig *r);
 /* Starts the scheduler as `fake` and `options` say. */

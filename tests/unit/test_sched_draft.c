@@ -240,7 +240,7 @@ START_TEST(test_not_finite)
 }
 END_TEST
 
-/* A reader that goes gets nothing more, though more of the step was right. */
+/* A reader that goes gets no more than what its step, and one that runs already, had for it. */
 START_TEST(test_cancelled)
 {
 	for (uint32_t at = 20; at < 40; at++) {
@@ -253,7 +253,8 @@ START_TEST(test_cancelled)
 		ask_go(a);
 		ask_wait(a);
 		ck_assert_int_eq(a->reason, FINISH_CANCELLED);
-		ck_assert_uint_eq(a->ch[0].n_tok, at);
+		ck_assert_uint_ge(a->ch[0].n_tok, at);
+		ck_assert_uint_lt(a->ch[0].n_tok, at + 2 * (DRAFT_MAX + 1));
 		ask_drop(a);
 		rig_close(&rig);
 	}
@@ -284,12 +285,9 @@ START_TEST(test_cache)
 }
 END_TEST
 
-int main(void)
+static TCase *all_tests(const char *name)
 {
-	Suite *s = suite_create("scheduler: speculation");
-	TCase *t = tcase_create("speculation");
-	SRunner *sr;
-	int failed;
+	TCase *t = tcase_create(name);
 
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_alone);
@@ -300,6 +298,19 @@ int main(void)
 	tcase_add_test(t, test_not_finite);
 	tcase_add_test(t, test_cancelled);
 	tcase_add_test(t, test_cache);
+	return t;
+}
+
+int main(void)
+{
+	Suite *s = suite_create("scheduler: speculation");
+	TCase *t;
+	SRunner *sr;
+	int failed;
+
+	suite_add_tcase(s, all_tests("speculation"));
+	t = all_tests("speculation, told while the next step runs");
+	tcase_add_unchecked_fixture(t, rig_with_overlap, NULL);
 	suite_add_tcase(s, t);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);

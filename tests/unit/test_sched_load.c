@@ -573,7 +573,7 @@ START_TEST(test_pause)
 	ask_go(slow);
 	ask_go(other);
 	ask_end(other);
-	ck_assert_uint_eq(slow->ch[0].n_tok, 30);
+	ck_assert_uint_eq(slow->ch[0].n_tok, 30u + rig.fake.overlap);
 	/* its place is given to others while it rests, also the last one */
 	other = ask_new("b", 3, 10, 300);
 	next = ask_new("c", 4, 10, 300);
@@ -581,7 +581,7 @@ START_TEST(test_pause)
 	ask_go(next);
 	ask_end(other);
 	ask_end(next);
-	ck_assert_uint_eq(slow->ch[0].n_tok, 30);
+	ck_assert_uint_eq(slow->ch[0].n_tok, 30u + rig.fake.overlap);
 	slow->pause_at = 0;
 	sched_pause(rig.s, slow->id, false);
 	ask_end(slow);
@@ -654,7 +654,7 @@ START_TEST(test_deadlines)
 	ask_go(paused);
 	ask_wait(paused); /* nothing else wakes the thread */
 	ck_assert_int_eq(paused->error, -ETIMEDOUT);
-	ck_assert_uint_eq(paused->ch[0].n_tok, 5);
+	ck_assert_uint_eq(paused->ch[0].n_tok, 5u + rig.fake.overlap);
 	rig_gate(&rig, true);
 	fine = ask_new("a", 1, 10, 50);
 	fine->req.deadline_ns = clock_ns() + 3600 * NS_PER_S;
@@ -871,12 +871,9 @@ START_TEST(test_stuck_is_not_alive)
 }
 END_TEST
 
-int main(void)
+static TCase *all_tests(const char *name)
 {
-	Suite *s = suite_create("scheduler: load");
-	TCase *t = tcase_create("load");
-	SRunner *sr;
-	int failed;
+	TCase *t = tcase_create(name);
 
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_queue_limits);
@@ -903,6 +900,19 @@ int main(void)
 	tcase_add_test(t, test_not_finite);
 	tcase_add_test(t, test_idle_sleeps);
 	tcase_add_test(t, test_stuck_is_not_alive);
+	return t;
+}
+
+int main(void)
+{
+	Suite *s = suite_create("scheduler: load");
+	TCase *t;
+	SRunner *sr;
+	int failed;
+
+	suite_add_tcase(s, all_tests("load"));
+	t = all_tests("load, told while the next step runs");
+	tcase_add_unchecked_fixture(t, rig_with_overlap, NULL);
 	suite_add_tcase(s, t);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);
