@@ -7,7 +7,7 @@ that has it. Reads commands, a JSON object a line, and answers with one each:
   run     test tokens batch settings repeat seed
                                           seconds of each repetition. test: prefill (one sequence, logits of the last
                                           token) or decode (`batch` sequences at once, each from one token)
-  eog                                     ids of the tokens that end an answer
+  quantize source out type                writes another file of the same model, as llama.cpp's own tool does
 """
 import ctypes
 import json
@@ -48,12 +48,16 @@ class Peer:
             lc.llama_model_free(self.model)
         self.model = lc.llama_model_load_from_file(model.encode(), lc.llama_model_default_params())
         check(self.model, "%s can't be loaded" % model)
-        self.vocab = lc.llama_model_get_vocab(self.model)
-        self.n_vocab = lc.llama_vocab_n_tokens(self.vocab)
+        self.n_vocab = lc.llama_vocab_n_tokens(lc.llama_model_get_vocab(self.model))
         return {"n_vocab": self.n_vocab}
 
-    def eog(self):
-        return {"ids": [i for i in range(self.n_vocab) if lc.llama_vocab_is_eog(self.vocab, i)]}
+    def quantize(self, source, out, type):
+        p = lc.llama_model_quantize_default_params()
+        p.ftype = getattr(lc, "LLAMA_FTYPE_MOSTLY_" + type)
+        p.nthread = self.threads
+        p.allow_requantize = True
+        check(lc.llama_model_quantize(source.encode(), out.encode(), ctypes.byref(p)) == 0, "can't write " + out)
+        return {}
 
     def context(self, cells, sequences, settings):
         p = lc.llama_context_default_params()
