@@ -139,7 +139,7 @@ static int limit_objects(struct blueprint *b, struct kgen_target *target, struct
 {
 	struct engine_plan *p = &b->plan;
 
-	if (!b->stage_bytes || b->weights.n_shards + b->kv.n_shards + b->layout.n_objects + 1 <= STEP_OBJECTS)
+	if (!b->stage_bytes || b->weights.n_shards + b->kv.n_shards + b->layout.n_objects + 2 <= STEP_OBJECTS)
 		return 0;
 	p->step_bytes -= b->stage_bytes + SYNC_BYTES;
 	p->total_bytes -= b->stage_bytes + SYNC_BYTES;
@@ -205,7 +205,8 @@ int blueprint_init(struct blueprint *b, const struct graph *g, const struct engi
 	p->act_bound_bytes = b->layout.bound_bytes;
 	p->act_bytes = b->layout.act_bytes;
 	b->stage_bytes = target.one_kernel ? b->lowered.n_launches * STAGE_WORDS * sizeof(uint64_t) : 0;
-	p->step_bytes = b->section_bytes + b->stage_bytes + (b->stage_bytes ? SYNC_BYTES : 0);
+	b->best_bytes = (size_t)b->lowered.best_chunks * 8 * b->out_rows;
+	p->step_bytes = b->section_bytes + b->best_bytes + b->stage_bytes + (b->stage_bytes ? SYNC_BYTES : 0);
 	if (g->logits != TENSOR_NONE)
 		p->step_bytes += b->layout.bindings[g->logits].bytes;
 	p->available_bytes = dev->free_bytes ? dev->free_bytes : dev->memory_bytes;

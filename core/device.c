@@ -34,7 +34,8 @@ static int allocate(struct device *d, struct err *reterr)
 	d->objects = calloc(max_size(b->layout.n_objects, 1), sizeof *d->objects);
 	d->args = calloc(max_size(b->lowered.n_launches, 1) * LAUNCH_ARGS_MAX, sizeof *d->args);
 	d->params = calloc(1, b->section_bytes);
-	if (!d->weights || !d->kv || !d->objects || !d->args || !d->params)
+	d->best_host = calloc(1, max_size(b->best_bytes, 1));
+	if (!d->weights || !d->kv || !d->objects || !d->args || !d->params || !d->best_host)
 		return err_set(reterr, -ENOMEM, "out of memory opening a device");
 	r = allocate_shards(d, &b->weights, BE_MEM_WEIGHTS, d->weights, reterr);
 	if (r == 0)
@@ -49,6 +50,8 @@ static int allocate(struct device *d, struct err *reterr)
 	}
 	if (r == 0)
 		r = d->ops->buffer(d->dev, b->section_bytes, BE_MEM_STEP, &d->step, reterr);
+	if (r == 0 && b->best_bytes)
+		r = d->ops->buffer(d->dev, b->best_bytes, BE_MEM_STEP, &d->best, reterr);
 	if (r == 0 && b->stage_bytes)
 		r = d->ops->buffer(d->dev, b->stage_bytes, BE_MEM_STEP, &d->stages, reterr);
 	if (r == 0 && b->stage_bytes)
@@ -83,6 +86,9 @@ static struct be_arg make_arg(const struct device *d, const struct karg *a)
 	case KARG_STEP:
 		ret.mem = d->step;
 		ret.offset = b->section_offset[a->index];
+		break;
+	case KARG_BEST:
+		ret.mem = d->best;
 		break;
 	case KARG_ROWS:
 		ret = (struct be_arg){.type = BE_ARG_VALUE, .bytes = 4};
@@ -163,6 +169,9 @@ static struct stage_place stage_place(const void *ud, const struct karg *a)
 	case KARG_STEP:
 		p.object = objects + b->layout.n_objects;
 		p.offset_bytes = b->section_offset[a->index];
+		break;
+	case KARG_BEST:
+		p.object = objects + b->layout.n_objects + 1;
 		break;
 	case KARG_ROWS:
 		break;
@@ -326,6 +335,7 @@ void device_close(struct device *d)
 		for (uint32_t i = 0; d->objects && i < d->b->layout.n_objects; i++)
 			d->ops->mem_free(d->dev, d->objects[i]);
 		d->ops->mem_free(d->dev, d->step);
+		d->ops->mem_free(d->dev, d->best);
 		d->ops->mem_free(d->dev, d->stages);
 		d->ops->mem_free(d->dev, d->sync);
 		d->ops->prog_free(d->dev, d->prog);
@@ -337,6 +347,7 @@ void device_close(struct device *d)
 	free(d->objects);
 	free(d->args);
 	free(d->params);
+	free(d->best_host);
 	free(d);
 }
 

@@ -27,6 +27,10 @@ int device_finish(struct device *d, const struct step_rows *s, struct err *reter
 /* Both. */
 int device_run(struct device *d, const struct step_rows *s, struct err *reterr);
 
+/* Reads the logits of row `i` of the step that was finished last, into s->logits, where it was not read
+ * then. */
+int device_logits(struct device *d, const struct step_rows *s, uint32_t i, struct err *reterr);
+
 /* Copies a KV page in all layers; done before the next step runs. */
 int device_copy_page(struct device *d, uint32_t src, uint32_t dst, struct err *reterr);
 

@@ -16,6 +16,8 @@ struct device {
 	struct be_mem **kv;      /* [kv.n_shards] */
 	struct be_mem **objects; /* [layout.n_objects] */
 	struct be_mem *step;
+	struct be_mem *best; /* NULL: none */
+	int32_t *best_host;  /* [out_rows][best_chunks][2] */
 	struct be_arg *args; /* [n_launches][LAUNCH_ARGS_MAX] */
 	uint8_t *params;     /* host copy of the step's parameters */
 	uint64_t mark;       /* of the step that was submitted */

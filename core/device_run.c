@@ -4,6 +4,7 @@
  * barriers (persistent), if that is safe and pays now; else a launch of it for each stage. Either way the
  * same work-groups do the same work. */
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -93,6 +94,8 @@ void device_step_args(struct device *d)
 	for (uint32_t i = 0; i < b->layout.n_objects; i++)
 		a[n++].mem = d->objects[i];
 	a[n++].mem = d->step;
+	if (d->best)
+		a[n++].mem = d->best;
 	while (n < STEP_OBJECTS)
 		a[n++].mem = d->step; /* nobody looks */
 	a[ARG_STAGES].mem = d->stages;
@@ -192,7 +195,9 @@ static void put_rope(struct device *d, const struct step_rows *s)
 	}
 }
 
-static int read_logits(struct device *d, const struct step_rows *s, struct err *reterr)
+/* Logits of rows [first, first + n) of those that have them. */
+static int read_logits(struct device *d, const struct step_rows *s, uint32_t first, uint32_t n,
+		       struct err *reterr)
 {
 	const struct blueprint *b = d->b;
 	const struct binding *t = &b->layout.bindings[b->fused.logits];
@@ -201,11 +206,61 @@ static int read_logits(struct device *d, const struct step_rows *s, struct err *
 	int r = 0;
 
 	if (row_bytes == vocab_bytes)
-		return d->ops->read(d->dev, d->objects[t->object], 0, s->logits, s->n_out * row_bytes, reterr);
-	for (uint32_t i = 0; i < s->n_out && r == 0; i++)
+		return d->ops->read(d->dev, d->objects[t->object], first * row_bytes,
+				    s->logits + (size_t)first * b->fused.n_vocab, n * row_bytes, reterr);
+	for (uint32_t i = first; i < first + n && r == 0; i++)
 		r = d->ops->read(d->dev, d->objects[t->object], i * row_bytes,
 				 s->logits + (size_t)i * b->fused.n_vocab, vocab_bytes, reterr);
 	return r;
+}
+
+/* What the host wants to see: the best tokens, and all logits of the rows that need more than that. */
+static int read_results(struct device *d, const struct step_rows *s, struct err *reterr)
+{
+	const uint32_t chunks = d->b->lowered.best_chunks;
+	int r = 0;
+
+	if (d->best && s->best)
+		r = d->ops->read(d->dev, d->best, 0, d->best_host, (size_t)s->n_out * chunks * 8, reterr);
+	for (uint32_t first = 0, n; first < s->n_out && r == 0; first += n) {
+		const bool wanted = !d->best || !s->best || s->wants_logits[first];
+		for (n = 1; first + n < s->n_out; n++)
+			if ((!d->best || !s->best || s->wants_logits[first + n]) != wanted)
+				break;
+		if (wanted)
+			r = read_logits(d, s, first, n, reterr);
+	}
+	return r;
+}
+
+/* The best of each row's chunks, into s->best. */
+static void reduce_best(const struct device *d, const struct step_rows *s)
+{
+	const uint32_t chunks = d->b->lowered.best_chunks;
+
+	for (uint32_t i = 0; s->best && i < s->n_out; i++) {
+		struct step_best *b = &s->best[i];
+		*b = (struct step_best){.token = UINT32_MAX, .logit = -INFINITY};
+		for (uint32_t c = 0; d->best && c < chunks; c++) {
+			const int32_t *pair = d->best_host + ((size_t)i * chunks + c) * 2;
+			float x;
+			memcpy(&x, pair, sizeof x);
+			if (!isfinite(x)) {
+				b->token = UINT32_MAX;
+				break;
+			}
+			/* chunks are in the order of tokens: among equals the lowest stays */
+			if (x > b->logit)
+				*b = (struct step_best){(uint32_t)pair[1], x};
+		}
+	}
+}
+
+int device_logits(struct device *d, const struct step_rows *s, uint32_t i, struct err *reterr)
+{
+	int r = read_logits(d, s, i, 1, reterr);
+	int w = device_wait(d, r == 0 ? reterr : NULL);
+	return r < 0 ? r : w;
 }
 
 static int queue_step(struct device *d, const struct step_rows *s, struct err *reterr)
@@ -214,7 +269,7 @@ static int queue_step(struct device *d, const struct step_rows *s, struct err *r
 	int r = d->claimed ? launch_stages(d, 0, n, d->workers, s, reterr) : launch_list(d, 0, n, s, reterr);
 
 	if (r == 0 && s->n_out)
-		r = read_logits(d, s, reterr);
+		r = read_results(d, s, reterr);
 	if (r == 0 && d->claimed)
 		r = d->ops->read(d->dev, d->sync, 48 * sizeof(uint32_t), &d->gave_up, sizeof d->gave_up, reterr);
 	if (r == 0)
@@ -269,14 +324,16 @@ int device_finish(struct device *d, const struct step_rows *s, struct err *reter
 {
 	int r = d->ops->wait(d->dev, d->mark, reterr);
 
-	if (!d->claimed)
-		return r;
-	claim_give(&d->claim);
-	d->claimed = false;
-	if (r == 0 && d->gave_up)
-		return repeat_plain(d, s, reterr);
+	if (d->claimed) {
+		claim_give(&d->claim);
+		d->claimed = false;
+		if (r == 0 && d->gave_up)
+			r = repeat_plain(d, s, reterr);
+		else if (r == 0)
+			learn(d, s->n_rows, clock_ns() - d->start_ns);
+	}
 	if (r == 0)
-		learn(d, s->n_rows, clock_ns() - d->start_ns);
+		reduce_best(d, s);
 	return r;
 }
 

@@ -134,10 +134,12 @@ static int allocate_step(struct engine *e, struct err *reterr)
 	e->item_rows = calloc(p->parallel, sizeof *e->item_rows);
 	e->tables = calloc((size_t)p->parallel * e->blueprint.table_stride, sizeof *e->tables);
 	e->rope = calloc(max_size(rows * g->rope.dims, 1), sizeof *e->rope);
+	e->best = calloc(out, sizeof *e->best);
+	e->wants_logits = calloc(out, sizeof *e->wants_logits);
 	e->logits = calloc(out * g->n_vocab, sizeof *e->logits);
 	e->theta = calloc(max_size(g->rope.dims / 2, 1), sizeof *e->theta);
 	if (!e->token || !e->pos || !e->slot || !e->table || !e->out_row || !e->out_item || !e->out_pos ||
-	    !e->item_done || !e->item_end || !e->item_rows || !e->tables || !e->rope || !e->logits || !e->theta)
+	    !e->item_done || !e->item_end || !e->item_rows || !e->tables || !e->rope || !e->logits || !e->best || !e->wants_logits || !e->theta)
 		return err_set(reterr, -ENOMEM, "out of memory opening an engine");
 	e->run = (struct step_rows){.token = e->token,
 				    .pos = e->pos,
@@ -147,7 +149,9 @@ static int allocate_step(struct engine *e, struct err *reterr)
 				    .table_stride = e->blueprint.table_stride,
 				    .out_row = e->out_row,
 				    .rope = e->rope,
-				    .logits = e->logits};
+				    .logits = e->logits,
+				    .best = e->best,
+				    .wants_logits = e->wants_logits};
 	for (uint32_t i = 0; i < g->rope.dims / 2; i++) {
 		e->theta[i] = pow(g->rope.base, -2.0 * i / g->rope.dims) / g->rope.scale_linear;
 		if (g->rope.factors)
@@ -211,6 +215,8 @@ void engine_close(struct engine *e)
 	free(e->item_rows);
 	free(e->tables);
 	free(e->rope);
+	free(e->best);
+	free(e->wants_logits);
 	free(e->logits);
 	free(e->theta);
 	free(e);

@@ -27,6 +27,8 @@ struct engine {
 	uint32_t *tables;    /* [parallel][table_stride] */
 	float *rope;         /* [batch_tok][rope dims] */
 	float *logits;       /* [out_rows][n_vocab] */
+	struct step_best *best; /* [out_rows] */
+	bool *wants_logits;     /* [out_rows] */
 	uint32_t *item_done; /* [parallel] tokens of each item that have been run */
 	uint32_t *item_end;  /* [parallel] tokens of each item that are to be run: up to a wrong guess */
 	uint32_t *item_rows; /* [parallel] rows of each item in this run */

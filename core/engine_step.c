@@ -68,6 +68,7 @@ static void add_row(struct engine *e, struct step_rows *s, const struct step_ite
 		e->out_row[s->n_out] = r;
 		e->out_item[s->n_out] = item;
 		e->out_pos[s->n_out] = t;
+		e->wants_logits[s->n_out] = it->all_logprobs || !it->sampling || !sample_is_best(it->sampling);
 		s->n_out++;
 	}
 }
@@ -101,45 +102,88 @@ static bool fill(struct engine *e, const struct step_item *items, uint32_t n_ite
 	return s->n_rows > 0;
 }
 
-/* Draws the token that follows row `t`, where `before` guesses have been accepted. True when the next
- * row counts: its token, a guess, is what was drawn. */
-static bool draw(struct engine *e, const struct step_item *it, const float *logits, uint32_t t,
-		 uint32_t before, struct step_out *out)
+/* Is the device's choice the answer? */
+static bool take_best(const struct engine *e, const struct step_item *it, uint32_t i,
+		      struct position_out *ret)
 {
-	struct position_out *at = before < it->n_draft ? &out->accepted[before] : &out->sampled;
-	int r = sample_row(logits, e->graph->n_vocab, it->sampling, it->history, it->n_history + before,
-			   it->n_prompt, it->draw + before, e->scratch, at);
+	const uint32_t token = e->best[i].token;
 
+	if (!e->device || e->wants_logits[i] || token >= e->graph->n_vocab)
+		return false;
+	for (uint32_t k = 0; it->sampling->ignore_eos && k < it->sampling->n_eog; k++)
+		if (it->sampling->eog[k] == token)
+			return false;
+	ret->chosen = (struct token_prob){token, 0.0f};
+	ret->n_top = 0;
+	return true;
+}
+
+/* The logits of row `i` of those that have them; NULL with the error when they can't be had. */
+static const float *logits_of(struct engine *e, const struct step_rows *s, uint32_t i, struct err *reterr)
+{
+	if (e->device && e->blueprint.best_bytes && !e->wants_logits[i] &&
+	    device_logits(e->device, s, i, reterr) < 0)
+		return NULL;
+	return e->logits + (size_t)i * e->graph->n_vocab;
+}
+
+/* Draws the token that follows row `t`, where `before` guesses have been accepted. *ret_more when the next
+ * row counts: its token, a guess, is what was drawn. 0, or -errno when the device failed. */
+static int draw(struct engine *e, const struct step_item *it, const struct step_rows *s, uint32_t i,
+		uint32_t before, struct step_out *out, bool *ret_more, struct err *reterr)
+{
+	const uint32_t t = e->out_pos[i];
+	struct position_out *at = before < it->n_draft ? &out->accepted[before] : &out->sampled;
+	int r = 0;
+
+	*ret_more = false;
+	if (!take_best(e, it, i, at)) {
+		const float *logits = logits_of(e, s, i, reterr);
+		if (!logits)
+			return -EIO;
+		r = sample_row(logits, e->graph->n_vocab, it->sampling, it->history,
+			       it->n_history + before, it->n_prompt, it->draw + before, e->scratch, at);
+	}
 	if (r < 0)
 		out->code = r;
 	if (r < 0 || before == it->n_draft)
-		return false;
-	if (at->chosen.token == it->tokens[t + 1]) {
+		return 0;
+	*ret_more = at->chosen.token == it->tokens[t + 1];
+	if (*ret_more)
 		out->n_accepted++;
-		return true;
-	}
-	out->sampled = *at;
-	return false;
+	else
+		out->sampled = *at;
+	return 0;
 }
 
-/* From the logits of row `t` of item `i` to its results. */
-static void read_row(struct engine *e, const struct step_item *it, uint32_t i, const float *logits,
-		     uint32_t t, struct step_out *out)
+/* From row `i` of those with logits to its item's results. 0, or -errno when the device failed. */
+static int read_row(struct engine *e, const struct step_item *it, const struct step_rows *s, uint32_t i,
+		    struct step_out *out, struct err *reterr)
 {
-	if (t >= e->item_end[i])
-		return; /* after a wrong guess */
+	const uint32_t t = e->out_pos[i], item = e->out_item[i];
+	bool more;
+	int r;
+
+	if (t >= e->item_end[item])
+		return 0; /* after a wrong guess */
 	if (it->all_logprobs && out->positions) {
 		const uint32_t next = t + 1 < it->n_tok ? it->tokens[t + 1] : it->next_token;
-		int r = sample_logprobs(logits, e->graph->n_vocab, next,
-					it->sampling ? it->sampling->n_top : 0, &out->positions[t]);
+		const float *logits = logits_of(e, s, i, reterr);
+		if (!logits)
+			return -EIO;
+		r = sample_logprobs(logits, e->graph->n_vocab, next, it->sampling ? it->sampling->n_top : 0,
+				    &out->positions[t]);
 		if (r < 0) {
 			out->code = r;
-			return;
+			return 0;
 		}
 	}
-	if (it->sample && t + 1 + it->n_draft >= it->n_tok &&
-	    !draw(e, it, logits, t, t + 1 + it->n_draft - it->n_tok, out))
-		e->item_end[i] = t + 1;
+	if (!it->sample || t + 1 + it->n_draft < it->n_tok)
+		return 0;
+	r = draw(e, it, s, i, t + 1 + it->n_draft - it->n_tok, out, &more, reterr);
+	if (!more)
+		e->item_end[item] = t + 1;
+	return r;
 }
 
 /* The rows of a run are in the pool now, those after a wrong guess not. */
@@ -181,11 +225,10 @@ int engine_finish(struct engine *e, const struct step_item *items, uint32_t n_it
 		r = e->device ? device_finish(e->device, s, reterr) : reference_run(e->reference, s, reterr);
 		if (r < 0)
 			return r;
-		for (uint32_t i = 0; i < s->n_out; i++)
-			read_row(e, &items[e->out_item[i]], e->out_item[i],
-				 e->logits + (size_t)i * e->graph->n_vocab, e->out_pos[i],
-				 &out[e->out_item[i]]);
-		r = commit(e, items, n_items, reterr);
+		for (uint32_t i = 0; i < s->n_out && r == 0; i++)
+			r = read_row(e, &items[e->out_item[i]], s, i, &out[e->out_item[i]], reterr);
+		if (r == 0)
+			r = commit(e, items, n_items, reterr);
 		if (r < 0)
 			return r;
 		e->steps++;

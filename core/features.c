@@ -14,7 +14,7 @@ const struct feature_info features[] = {
 	{FEATURE_INNER_ROWS, "inner-rows", "the int8 of eight tokens dword by dword side by side (CPU devices)"},
 	{FEATURE_PREFETCH, "prefetch", "weights are asked for before they are needed (x86)"},
 	{FEATURE_DOT, "dot", "the device's dot product of four bytes"},
-	{FEATURE_CANDIDATES, "candidates", "the device picks candidates for sampling; else it hands back all logits"},
+	{FEATURE_CANDIDATES, "candidates", "the device finds the best tokens; else the host reads all logits for greedy sampling, too"},
 	{FEATURE_SPLIT, "split", "attention over many keys is cut into parts that run side by side"},
 	{FEATURE_OVERLAP, "overlap", "clients are told of a step while the next one runs (not on CPU devices)"},
 	{0, NULL, NULL},

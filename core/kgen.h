@@ -36,6 +36,7 @@ struct kgen_target {
 	bool inner_rows;      /* the layout has int8 of INNER_ROWS rows side by side: see common.k */
 	bool columns;         /* variants of products for several tokens a work-item */
 	bool prefetch;
+	bool best;            /* the device finds the most probable token of each row: best.k */
 	bool one_kernel;      /* templates become functions of one kernel, step.k, which walks a list of stages */
 };
 

@@ -12,7 +12,7 @@ libcore_a_SOURCES += core/peak.c core/peak.h
 include $(top_srcdir)/core/pure.mk
 
 # Kernel templates: plain text in the tree, one table of strings in the binary. sed only.
-KERNELS = core/kernels/attention.k core/kernels/common.k core/kernels/eltwise.k core/kernels/embed.k \
+KERNELS = core/kernels/attention.k core/kernels/best.k core/kernels/common.k core/kernels/eltwise.k core/kernels/embed.k \
   core/kernels/epilogue.k core/kernels/formats.k core/kernels/formats_end.k core/kernels/linear.k \
   core/kernels/norm.k core/kernels/page_copy.k core/kernels/peak.k core/kernels/prelude_cuda.k \
   core/kernels/prelude_opencl.k core/kernels/quantize.k core/kernels/step.k core/kernels/texture.k

@@ -9,6 +9,7 @@
 
 #include "base/checked.h"
 
+#define BEST_CHUNK 1024   /* logits that a work-group of best.k looks at */
 #define QUANTIZE_BLOCKS 8 /* blocks of 32 that a CPU's work-group of quantize.k takes */
 
 struct lower {
@@ -421,6 +422,30 @@ static int lower_op(struct lower *l, uint32_t i)
 	}
 }
 
+/* The best token of each chunk of a row's logits, after all else. */
+static int lower_best(struct lower *l)
+{
+	struct kdefs d;
+	struct klaunch *k;
+
+	if (l->g->logits == TENSOR_NONE || !l->target->best || !l->layout->bindings[l->g->logits].bound)
+		return 0;
+	k = add_launch(l, LAUNCH_NO_OP);
+	if (!k)
+		return -ENOMEM;
+	l->out->best_chunks = (l->g->n_vocab + BEST_CHUNK - 1) / BEST_CHUNK;
+	k->grid = GRID_HEADS_ROWS;
+	k->size = l->out->best_chunks;
+	k->rows = l->g->tensors[l->g->logits].rows;
+	kdefs_init(&d);
+	kdefs_set(&d, "VOCAB", "%u", l->g->n_vocab);
+	kdefs_set(&d, "CHUNK", "%d", BEST_CHUNK);
+	kdefs_set(&d, "CHUNKS", "%u", l->out->best_chunks);
+	tensor(l, k, &d, "x", l->g->logits, false);
+	arg(k, KARG_BEST, 0);
+	return end_launch(l, k, "best", &d);
+}
+
 /* Copies of a page in each layer's K and V: launches of their own, after those of a step. */
 static int lower_page_copy(struct lower *l)
 {
@@ -457,6 +482,8 @@ int lower_graph(struct lowered *out, const struct graph *g, const struct layout 
 	kgen_init(&out->gen, target);
 	for (uint32_t i = 0; i < g->n_ops && r >= 0; i++)
 		r = lower_op(&l, i);
+	if (r >= 0)
+		r = lower_best(&l);
 	if (r >= 0)
 		r = lower_page_copy(&l);
 	if (r >= 0)

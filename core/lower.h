@@ -31,7 +31,7 @@ enum step_section {
 	STEP_SECTIONS
 };
 
-enum karg_type { KARG_TENSOR, KARG_WEIGHT, KARG_KV_K, KARG_KV_V, KARG_STEP, KARG_ROWS };
+enum karg_type { KARG_TENSOR, KARG_WEIGHT, KARG_KV_K, KARG_KV_V, KARG_STEP, KARG_BEST, KARG_ROWS };
 
 struct karg {
 	enum karg_type type;
@@ -68,6 +68,7 @@ struct lowered {
 	uint32_t n_weights, cap_weights, n_launches, cap_launches;
 	uint32_t n_step; /* launches [0, n_step) are a step, the rest copies of a page: K and V of each layer */
 	size_t weight_bytes;
+	uint32_t best_chunks; /* of best.k's result: pairs of words for each row with logits; 0: none */
 	uint32_t page_ints; /* of one page of one layer's K (or V), in 32-bit words */
 };
 

@@ -635,6 +635,12 @@ static uint32_t choose(const float *x, uint32_t n, const struct sampling *s,
 	return draw_token(x, &m, max, sel.inv_t, random_base(s->seed, draw));
 }
 
+bool sample_is_best(const struct sampling *s)
+{
+	return !(s->temperature > 0.0f) && s->n_bias == 0 && s->presence_penalty == 0.0f &&
+	       s->frequency_penalty == 0.0f && s->repetition_penalty == 1.0f && !s->logprob && s->n_top == 0;
+}
+
 int sample_row(const float *logits, uint32_t n_vocab, const struct sampling *s,
 	       const uint32_t *history, uint32_t n_history, uint32_t n_prompt, uint64_t draw,
 	       struct sample_scratch *scratch, struct position_out *out)

@@ -24,6 +24,7 @@
  * own. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,6 +46,10 @@ void sample_scratch_free(struct sample_scratch *s); /* NULL is fine */
 int sample_row(const float *logits, uint32_t n_vocab, const struct sampling *s,
 	       const uint32_t *history, uint32_t n_history, uint32_t n_prompt, uint64_t draw,
 	       struct sample_scratch *scratch, struct position_out *out);
+
+/* Is the answer sample_row gives just the most probable token of the row, with nothing else asked for?
+ * The token must not be one of s->eog where s->ignore_eos. */
+bool sample_is_best(const struct sampling *s);
 
 /* The log-probability of a given token and the n_top best. Token UINT32_MAX: only the best; chosen
  * is then {UINT32_MAX, 0}. 0; -EDOM as above; -EINVAL for any other token beyond the vocabulary or

@@ -3,7 +3,14 @@
  * it, reference/ or exec.c (the device) runs it. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
+
+/* The most probable token of a row, the lowest among equals; UINT32_MAX: look at the logits. */
+struct step_best {
+	uint32_t token;
+	float logit;
+};
 
 struct step_rows {
 	uint32_t n_rows;           /* tokens in this step, all sequences together */
@@ -19,4 +26,6 @@ struct step_rows {
 	const uint32_t *out_row;   /* [n_out] indices of rows */
 	const float *rope;         /* [n_rows][rope dims/2][2]: cos and sin of each row's angles */
 	float *logits;             /* [n_out][n_vocab], host memory, filled by the run */
+	struct step_best *best;    /* [n_out], filled by the run; NULL: not wanted */
+	const bool *wants_logits;  /* [n_out], with `best`: rows of logits that are filled; others may be */
 };
