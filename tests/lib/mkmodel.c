@@ -9,9 +9,10 @@
 
 static const char usage[] =
 	"usage: mkmodel OUT.gguf FORMAT LAYERS EMBD HEADS KV_HEADS FFN VOCAB CONTEXT [OPTION...]\n"
-	"FORMAT: F32, F16, BF16, Q8_0, Q4_0 or Q4_1\n"
+	"FORMAT: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL, MXFP4, Q2_K to Q6_K\n"
 	"  separate         output.weight of its own (default: token_embd is used for both)\n"
 	"  embd=FORMAT      format of token_embd and output (default: FORMAT)\n"
+	"  mixed=FORMAT     format of attn_v and ffn_down (default: FORMAT)\n"
 	"  seed=N           of the random weights (default: 1)\n"
 	"  rope-dims=N      rotated channels of a head (default: all)\n"
 	"  rope-scale=N     linear scaling of positions\n"
@@ -53,6 +54,10 @@ static int parse_option(const char *s, struct tiny_params *p)
 	}
 	if (!strncmp(s, "embd=", 5))
 		return parse_format(s + 5, &p->embd_format);
+	if (!strncmp(s, "mixed=", 6)) {
+		p->mixed = true;
+		return parse_format(s + 6, &p->mixed_format);
+	}
 	if (!strcmp(s, "rope-factors")) {
 		p->rope_factors = true;
 		return 0;

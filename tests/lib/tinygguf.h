@@ -76,6 +76,8 @@ int tg_memfd(const void *data, size_t n, int *ret_fd, char path[32]);
 struct tiny_params {
 	enum format format;      /* of the products' weights */
 	enum format embd_format; /* of token_embd and output */
+	bool mixed;              /* attn_v and ffn_down are of mixed_format */
+	enum format mixed_format;
 	uint32_t layers, embd, heads, kv_heads, ffn, vocab, context;
 	float rope_scale;     /* llama.rope.scaling.factor, "linear"; 0: no such keys */
 	uint32_t rope_dims;   /* rotated channels of a head; 0: all */

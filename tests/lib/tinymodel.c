@@ -196,6 +196,37 @@ static void put_half(uint8_t *p, float f)
 	p[1] = (uint8_t)(h >> 8);
 }
 
+/* Of a block of random bytes: where its scale and minimum are (0: none), the deviation of the integers
+ * that the scale meets, and how many scales the minimum is for elements around 0. */
+static const struct block_kind {
+	enum format format;
+	uint8_t scale, min;
+	float deviation, middle;
+} block_kinds[] = {
+	{FORMAT_Q5_0, 0, 0, 9.23f, 0},	   {FORMAT_Q5_1, 0, 2, 9.23f, -15.5f},
+	{FORMAT_Q2_K, 80, 82, 14, 1.5f},   {FORMAT_Q3_K, 108, 0, 42, 0},
+	{FORMAT_Q4_K, 0, 2, 265, 7.5f},	   {FORMAT_Q5_K, 0, 2, 530, 15.5f},
+	{FORMAT_Q6_K, 208, 0, 1370, 0},	   {FORMAT_IQ4_NL, 0, 0, 69, 0},
+};
+
+static void random_block(uint8_t *p, enum format f, float scale, uint64_t *state)
+{
+	const uint32_t bytes = format_get(f)->block_bytes;
+
+	for (uint32_t i = 0; i < bytes; i++)
+		p[i] = (uint8_t)next_random(state);
+	if (f == FORMAT_MXFP4)
+		p[0] = (uint8_t)(127 + lrintf(log2f(scale / 3.1f)));
+	for (size_t i = 0; i < sizeof(block_kinds) / sizeof(*block_kinds); i++) {
+		const struct block_kind *k = &block_kinds[i];
+		if (k->format != f)
+			continue;
+		put_half(p + k->scale, scale / k->deviation);
+		if (k->min)
+			put_half(p + k->min, k->middle * scale / k->deviation);
+	}
+}
+
 /* One block with random elements of the standard deviation `dev`. */
 static void put_block(uint8_t *p, enum format f, float dev, uint64_t *state)
 {
@@ -230,6 +261,7 @@ static void put_block(uint8_t *p, enum format f, float dev, uint64_t *state)
 		bytes = 16;
 		break;
 	default:
+		random_block(p, f, scale, state);
 		return;
 	}
 	for (uint32_t i = 0; i < bytes; i += 8) {
@@ -271,14 +303,13 @@ static uint8_t *place(struct writer *w, const char *name, enum format f, uint64_
 	return p;
 }
 
-static void matrix(struct writer *w, const char *name, uint32_t n_rows, uint32_t channels,
-		   float gain)
+static void matrix(struct writer *w, const char *name, enum format f, uint32_t n_rows,
+		   uint32_t channels, float gain)
 {
-	uint8_t *p = place(w, name, w->p->format, n_rows, channels, 2);
+	uint8_t *p = place(w, name, f, n_rows, channels, 2);
 
 	if (p)
-		put_rows(p, w->p->format, n_rows, channels, gain / sqrtf((float)channels),
-			 &w->state);
+		put_rows(p, f, n_rows, channels, gain / sqrtf((float)channels), &w->state);
 }
 
 /* A row for each token; those of control tokens as output are small, so that they are improbable.
@@ -323,18 +354,19 @@ static void layer(struct writer *w, uint32_t l)
 {
 	const struct tiny_params *p = w->p;
 	uint32_t kv = p->embd / p->heads * p->kv_heads;
+	enum format f = p->format, other = p->mixed ? p->mixed_format : f;
 	char name[64];
 
 #define NAME(s) (snprintf(name, sizeof(name), "blk.%u." s ".weight", l), name)
 	norm(w, NAME("attn_norm"), 1, false);
-	matrix(w, NAME("attn_q"), p->embd, p->embd, 1.3f);
-	matrix(w, NAME("attn_k"), kv, p->embd, 1.3f);
-	matrix(w, NAME("attn_v"), kv, p->embd, 1);
-	matrix(w, NAME("attn_output"), p->embd, p->embd, 1);
+	matrix(w, NAME("attn_q"), f, p->embd, p->embd, 1.3f);
+	matrix(w, NAME("attn_k"), f, kv, p->embd, 1.3f);
+	matrix(w, NAME("attn_v"), other, kv, p->embd, 1);
+	matrix(w, NAME("attn_output"), f, p->embd, p->embd, 1);
 	norm(w, NAME("ffn_norm"), 1, false);
-	matrix(w, NAME("ffn_gate"), p->ffn, p->embd, 1.3f);
-	matrix(w, NAME("ffn_up"), p->ffn, p->embd, 1.3f);
-	matrix(w, NAME("ffn_down"), p->embd, p->ffn, 1);
+	matrix(w, NAME("ffn_gate"), f, p->ffn, p->embd, 1.3f);
+	matrix(w, NAME("ffn_up"), f, p->ffn, p->embd, 1.3f);
+	matrix(w, NAME("ffn_down"), other, p->embd, p->ffn, 1);
 #undef NAME
 }
 
@@ -353,8 +385,9 @@ static void all_tensors(struct writer *w)
 static bool params_valid(const struct tiny_params *p)
 {
 	const struct format_info *f = format_get(p->format), *e = format_get(p->embd_format);
+	const struct format_info *m = p->mixed ? format_get(p->mixed_format) : f;
 
-	return f && e && p->layers && p->heads && p->kv_heads && p->embd && p->ffn &&
+	return f && e && m && p->embd % m->block == 0 && p->ffn % m->block == 0 && p->layers && p->heads && p->kv_heads && p->embd && p->ffn &&
 	       p->embd % p->heads == 0 && p->embd / p->heads % 2 == 0 &&
 	       p->heads % p->kv_heads == 0 && p->embd % f->block == 0 && p->ffn % f->block == 0 &&
 	       p->embd % e->block == 0 && p->vocab >= TINY_VOCAB_MIN &&

@@ -24,15 +24,13 @@ static struct be_info devs[MAX_DEVICES];
 static uint32_t n_devs;
 static char cache_dir[] = "/tmp/driftd-test-XXXXXX";
 
-static void open_model(enum format f)
+static void open_model(const struct tiny_params *p)
 {
-	struct tiny_params p = tiny_params_default();
 	struct tinygguf t;
 	struct err err = {0};
 	char path[32];
 	int fd = -1;
-	p.format = f;
-	ck_assert_int_eq(tiny_model(&t, &p), 0);
+	ck_assert_int_eq(tiny_model(&t, p), 0);
 	ck_assert_int_eq(tg_memfd(t.data, t.n, &fd, path), 0);
 	int r = model_open(&model, path, &err);
 	ck_assert_msg(r == 0, "%s", err.msg);
@@ -44,7 +42,9 @@ static void setup(void)
 {
 	n_devs = test_devices(dev_ops, devs, MAX_DEVICES);
 	ck_assert_msg(n_devs > 0, "no usable device: install pocl-opencl-icd");
-	open_model(FORMAT_Q4_1);
+	struct tiny_params p = tiny_params_default();
+	p.format = FORMAT_Q4_1;
+	open_model(&p);
 }
 
 static void teardown(void)
@@ -215,7 +215,7 @@ END_TEST
 
 /* Device and reference agree on the log-probabilities of a prompt; and those of a prompt are the same
  * however it is cut. */
-START_TEST(test_prompt_logprobs)
+static void check_prompt_logprobs(void)
 {
 	struct position_out ref[60], dev[60], cut[60];
 	struct position_out *const outs[] = {ref, dev, cut};
@@ -256,6 +256,25 @@ START_TEST(test_prompt_logprobs)
 		printf("%s:%u: KL divergence to the reference about %.2g a token\n", devs[d].backend, devs[d].index, kl);
 		ck_assert(fabs(kl) < 0.02);
 	}
+}
+
+START_TEST(test_prompt_logprobs)
+{
+	check_prompt_logprobs();
+}
+END_TEST
+
+/* Formats as files called Q4_K_M have them: Q and K of one, V of another. */
+START_TEST(test_mixed_formats)
+{
+	struct tiny_params p = tiny_params_default();
+	p.format = FORMAT_Q4_K;
+	p.embd_format = p.mixed_format = FORMAT_Q6_K;
+	p.mixed = true;
+	p.embd = p.ffn = 256;
+	model_close(&model);
+	open_model(&p);
+	check_prompt_logprobs();
 }
 END_TEST
 
@@ -522,6 +541,7 @@ int main(void)
 	tcase_add_test(t, test_alone_and_together);
 	tcase_add_test(t, test_plans_and_storages);
 	tcase_add_test(t, test_prompt_logprobs);
+	tcase_add_test(t, test_mixed_formats);
 	tcase_add_test(t, test_fork);
 	tcase_add_test(t, test_guesses);
 	tcase_add_test(t, test_bad_guesses);
