@@ -31,6 +31,10 @@ int device_run(struct device *d, const struct step_rows *s, struct err *reterr);
  * then. */
 int device_logits(struct device *d, const struct step_rows *s, uint32_t i, struct err *reterr);
 
+/* Runs each launch of a step by itself, several times, and puts what one takes at best into ret_ns[i],
+ * nanoseconds, for launches [0, n_step). */
+int device_profile(struct device *d, const struct step_rows *s, int64_t *ret_ns, struct err *reterr);
+
 /* Copies a KV page in all layers; done before the next step runs. */
 int device_copy_page(struct device *d, uint32_t src, uint32_t dst, struct err *reterr);
 

@@ -277,11 +277,11 @@ static int queue_step(struct device *d, const struct step_rows *s, struct err *r
 	return r;
 }
 
-int device_submit(struct device *d, const struct step_rows *s, struct err *reterr)
+/* Queues the step's parameters. */
+static int write_params(struct device *d, const struct step_rows *s, struct err *reterr)
 {
 	const struct blueprint *b = d->b;
 	const size_t table_bytes = (size_t)s->n_tables * s->table_stride * 4;
-	int r;
 
 	put(d, STEP_TOKEN, s->token, s->n_rows * sizeof(uint32_t));
 	put(d, STEP_POS, s->pos, s->n_rows * sizeof(uint32_t));
@@ -291,9 +291,17 @@ int device_submit(struct device *d, const struct step_rows *s, struct err *reter
 		put(d, STEP_OUT_ROW, s->out_row, s->n_out * sizeof(uint32_t));
 	put(d, STEP_TABLES, s->tables, table_bytes);
 	put_rope(d, s);
+	return d->ops->write(d->dev, d->step, 0, d->params, b->section_offset[STEP_TABLES] + table_bytes,
+			     reterr);
+}
+
+int device_submit(struct device *d, const struct step_rows *s, struct err *reterr)
+{
+	int r;
+
 	d->start_ns = clock_ns();
 	d->claimed = may_persist(d, d->start_ns);
-	r = d->ops->write(d->dev, d->step, 0, d->params, b->section_offset[STEP_TABLES] + table_bytes, reterr);
+	r = write_params(d, s, reterr);
 	if (r == 0)
 		r = queue_step(d, s, reterr);
 	if (r < 0) {
@@ -341,6 +349,31 @@ int device_run(struct device *d, const struct step_rows *s, struct err *reterr)
 {
 	int r = device_submit(d, s, reterr);
 	return r < 0 ? r : device_finish(d, s, reterr);
+}
+
+int device_profile(struct device *d, const struct step_rows *s, int64_t *ret_ns, struct err *reterr)
+{
+	enum { TIMES = 5, LAUNCHES = 20 }; /* so many at once, for a wait takes longer than a launch */
+	int r = write_params(d, s, reterr);
+
+	if (r == 0)
+		r = launch_list(d, 0, d->b->lowered.n_step, s, reterr);
+	int w = device_wait(d, r == 0 ? reterr : NULL);
+	r = r < 0 ? r : w;
+	for (uint32_t i = 0; i < d->b->lowered.n_step && r == 0; i++) {
+		ret_ns[i] = INT64_MAX;
+		for (int t = 0; t < TIMES && r == 0; t++) {
+			const int64_t start = clock_ns();
+			/* a launch writes the same again: its output shares no memory with its input */
+			for (int k = 0; k < LAUNCHES && r == 0; k++)
+				r = launch_list(d, i, i + 1, s, reterr);
+			w = device_wait(d, r == 0 ? reterr : NULL);
+			r = r < 0 ? r : w;
+			const int64_t ns = (clock_ns() - start) / LAUNCHES;
+			ret_ns[i] = ns < ret_ns[i] ? ns : ret_ns[i];
+		}
+	}
+	return r;
 }
 
 int device_copy_page(struct device *d, uint32_t src, uint32_t dst, struct err *reterr)

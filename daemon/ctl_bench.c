@@ -33,6 +33,8 @@ static const char help[] =
 	"  -r, --repeat R         times that each test is run; the median is given [1]\n"
 	"      --peak             measure the device's own peaks too, and give the shares of them\n"
 	"                         that tests reach; without a model only the peaks\n"
+	"      --explain          what each launch takes, which variant of its kernel runs and what\n"
+	"                         share of the peaks it reaches (implies --peak)\n"
 	"      --context N        limit of one sequence [what the tests need]\n"
 	"      --kv-tokens N      tokens in the pool [what the tests need]\n" CTL_ENGINE_HELP;
 
@@ -55,6 +57,7 @@ struct bench {
 	uint64_t body_bytes, head_bytes; /* weights that a step reads; those only for logits */
 	uint64_t body_elems, head_elems; /* how many numbers they are */
 	struct bench_peak peak;
+	bool explain;
 	struct result results[1 + BATCHES_MAX];
 	uint32_t n_results;
 	bool progress; /* standard error is a terminal */
@@ -417,8 +420,25 @@ static int open_model(struct bench *b, struct err *reterr)
 	return engine_open(&b->model.graph, &b->args.o, &b->engine, reterr);
 }
 
-static void print_all(struct bench *b)
+/* A chunk of a prompt, and decode of each batch size. */
+static int explain_all(struct bench *b, struct err *reterr)
 {
+	const struct engine_plan *p = engine_get_plan(b->engine);
+	struct jw *json = b->args.json ? &b->json : NULL;
+	uint32_t chunk = b->prefill_tok < p->batch_tok ? b->prefill_tok : p->batch_tok;
+	int r = 0;
+
+	if (chunk)
+		r = bench_explain(b->engine, &b->peak, chunk, false, &b->out, json, reterr);
+	for (uint32_t i = 0; i < b->n_batches && b->decode_tok && !r; i++)
+		r = bench_explain(b->engine, &b->peak, b->batches[i], true, &b->out, json, reterr);
+	return r;
+}
+
+static int print_all(struct bench *b, struct err *reterr)
+{
+	int r = 0;
+
 	jw_init(&b->json, &b->out);
 	if (b->args.json)
 		jw_arr(&b->json);
@@ -432,10 +452,13 @@ static void print_all(struct bench *b)
 			  "memory", b->peak.wanted ? "   of peak: int8, memory" : "");
 	for (uint32_t i = 0; i < b->n_results; i++)
 		print_result(b, &b->results[i]);
+	if (b->explain && b->engine)
+		r = explain_all(b, reterr);
 	if (b->args.json) {
 		jw_arr_end(&b->json);
 		sb_char(&b->out, '\n');
 	}
+	return r;
 }
 
 static int run(struct bench *b)
@@ -456,7 +479,7 @@ static int run(struct bench *b)
 	if (!r)
 		r = bench_peak_measure(&b->peak, &e);
 	if (!r)
-		print_all(b);
+		r = print_all(b, &e);
 	bench_peak_close(&b->peak);
 	engine_close(b->engine);
 	model_close(&b->model);
@@ -494,13 +517,14 @@ static bool parse_batches(struct bench *b, const char *text)
 
 int ctl_bench(int argc, char **argv)
 {
-	enum { OPT_PEAK = CTL_OPT_OWN };
+	enum { OPT_PEAK = CTL_OPT_OWN, OPT_EXPLAIN };
 	static const struct option longs[] = {CTL_ENGINE_LONG,
 					      {"prefill", required_argument, NULL, 'p'},
 					      {"decode", required_argument, NULL, 'n'},
 					      {"batch", required_argument, NULL, 'b'},
 					      {"repeat", required_argument, NULL, 'r'},
 					      {"peak", no_argument, NULL, OPT_PEAK},
+					      {"explain", no_argument, NULL, OPT_EXPLAIN},
 					      {0}};
 	struct bench b = {.args.o.device = "auto",
 			  .prefill_tok = 512,
@@ -529,6 +553,10 @@ int ctl_bench(int argc, char **argv)
 			break;
 		case 'r':
 			ok = ctl_parse_u32("bench", "--repeat", optarg, 1, REPEAT_MAX, &b.repeat);
+			break;
+		case OPT_EXPLAIN:
+			b.explain = true;
+			b.peak.wanted = true;
 			break;
 		case OPT_PEAK:
 			b.peak.wanted = true;

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/strbuf.h"
+#include "core/engine.h"
 #include "core/peak.h"
 
 struct bench_peak {
@@ -22,6 +23,11 @@ int bench_peak_open(struct bench_peak *p, const char *device, struct err *reterr
  * peaks are of the same minutes. Nothing where it is not wanted. */
 int bench_peak_measure(struct bench_peak *p, struct err *reterr);
 void bench_peak_close(struct bench_peak *p);
+
+/* Profiles a step (core/profile.h): lines into `out`, or an object into `json` where that is not NULL. The
+ * engine has no sequences. 0, or -errno with a message. */
+int bench_explain(struct engine *e, const struct bench_peak *p, uint32_t n_rows, bool decode,
+		  struct strbuf *out, struct jw *json, struct err *reterr);
 
 /* A line for people; an object (without a key) for programs. */
 void bench_peak_text(const struct bench_peak *p, struct strbuf *out);
