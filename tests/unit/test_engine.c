@@ -313,6 +313,7 @@ END_TEST
 static const struct bias biases[] = {{9, -INFINITY}, {20, 3}, {21, 2.5f}};
 static const struct sampling samplings[] = {
 	{.top_p = 1, .repetition_penalty = 1, .n_top = 5},
+	{.top_p = 1, .repetition_penalty = 1}, /* the device's own choice */
 	{.temperature = 1, .top_p = 1, .repetition_penalty = 1, .seed = 42, .logprob = true},
 	{.temperature = 0.8f, .top_p = 0.9f, .min_p = 0.01f, .top_k = 50, .repetition_penalty = 1.2f,
 	 .presence_penalty = 0.5f, .frequency_penalty = 0.3f, .seed = 7, .bias = biases, .n_bias = 3, .n_top = 3},

@@ -97,7 +97,7 @@ static const struct sink_ops sink = {.token = on_token, .done = on_done};
 /* A few tokens far more probable than all others: answers that repeat themselves, drawn or not. */
 static const struct bias biases[] = {{100, 9}, {101, 9}, {102, 9}, {103, 9}, {TINY_IM_END, 4}};
 static const uint32_t eog[] = {TINY_IM_END};
-enum { KINDS = 12 };
+enum { KINDS = 14 }; /* the last two: nothing but the most probable token */
 
 static void ask_init(struct ask *a, uint32_t kind, const char *const *stop, const size_t *stop_len)
 {
@@ -128,6 +128,10 @@ static void ask_init(struct ask *a, uint32_t kind, const char *const *stop, cons
 	r->sampling.logprob = kind % 2;
 	r->sampling.n_top = kind % 2 * 5;
 	r->n_choices = kind % 4 == 3 ? 3 : 1;
+	if (kind >= 12) {
+		r->sampling = (struct sampling){.top_p = 1, .repetition_penalty = 1, .eog = eog, .n_eog = 1};
+		r->n_choices = 1;
+	}
 	r->want_prompt_logprobs = kind == 9;
 	if (kind == 5)
 		r->max_tok = 37;
