@@ -3,8 +3,8 @@
  * neighbouring work-items) holds neighbouring rows; two such halves, A and B, make a tile, which is
  * what one work-item of kernels/linear.k computes. Which logical rows meet in a tile is the pairing:
  * RoPE's two channels, or gate and up, are then the same lane of A and B, and the epilogue is
- * element-wise. Inside a tile: blocks along K, each half A, half B, each scales, minima, quants
- * (kernels/formats.k reads what is written here). Bits are the file's, only their order changes.
+ * element-wise. Inside a tile: blocks along K, each half A, half B, each halves, bytes, dwords
+ * (wpack_block.h; kernels/formats.k reads them). Bits are the file's, only their order changes.
  * (ML Drift, section 3.1: weights in a device's own layout.) */
 #pragma once
 
