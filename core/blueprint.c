@@ -14,6 +14,7 @@
 #define CONTEXT_MAX_TOK (UINT32_C(1) << 24)
 #define KV_DEFAULT_TOK 16384
 #define WEIGHT_ALIGN 64 /* of a weight in its shard: a vector, a cache line */
+#define BUSY_ITEMS 8    /* of attention a compute unit: so many even out */
 #define OUT_ROWS_MIN 16 /* so that prompt log-probabilities don't go row by row */
 
 int blueprint_defaults(const struct graph *g, const struct engine_options *o, struct engine_plan *ret,
@@ -60,6 +61,7 @@ static void sections(struct blueprint *b, const struct graph *g, size_t align)
 		[STEP_OUT_ROW] = (size_t)b->out_rows * 4,
 		[STEP_ROPE] = rows * g->head_dim * sizeof(float),
 		[STEP_COPY] = 2 * 4,
+		[STEP_SHAPE] = 2 * 4,
 		[STEP_TABLES] = (size_t)p->parallel * b->table_stride * 4,
 	};
 	size_t at = 0;
@@ -120,7 +122,8 @@ static int lower(struct blueprint *b, struct kgen_target *target, struct err *re
 	int r;
 
 	target->one_kernel = target->one_kernel && !target->images;
-	r = lower_graph(&b->lowered, &b->fused, &b->layout, target, b->table_stride, reterr);
+	r = lower_graph(&b->lowered, &b->fused, &b->layout, target, &b->attention, b->table_stride,
+			reterr);
 	if (r < 0)
 		return r;
 	bytes = calloc(max_size(b->lowered.n_weights, 1), sizeof *bytes);
@@ -146,7 +149,8 @@ static int limit_objects(struct blueprint *b, struct kgen_target *target, struct
 	b->stage_bytes = 0;
 	target->one_kernel = false;
 	lower_done(&b->lowered);
-	return lower_graph(&b->lowered, &b->fused, &b->layout, target, b->table_stride, reterr);
+	return lower_graph(&b->lowered, &b->fused, &b->layout, target, &b->attention, b->table_stride,
+			reterr);
 }
 
 static int place_kv(struct blueprint *b, struct err *reterr)
@@ -186,9 +190,14 @@ int blueprint_init(struct blueprint *b, const struct graph *g, const struct engi
 	r = kgen_target(dev, g->head_dim, o->disable, &target, reterr);
 	if (r < 0)
 		return r;
+	target.kv_q8 = o->kv_type == KV_Q8;
 	r = fuse_graph(g, o->disable, &b->fused, reterr);
 	if (r < 0)
 		return r;
+	r = attention_cut_init(&b->attention, &b->fused, &target, p->context_tok, p->batch_tok,
+			       o->disable & FEATURE_SPLIT ? 0 : dev->compute_units * BUSY_ITEMS, reterr);
+	if (r < 0)
+		goto fail;
 	r = layout_init(&b->layout, &b->fused, dev, o->storage, o->plan, p->batch_tok, b->out_rows,
 			!(o->disable & FEATURE_INNER_ROWS), reterr);
 	if (r == 0) {
@@ -210,7 +219,8 @@ int blueprint_init(struct blueprint *b, const struct graph *g, const struct engi
 	if (g->logits != TENSOR_NONE)
 		p->step_bytes += b->layout.bindings[g->logits].bytes;
 	p->available_bytes = dev->free_bytes ? dev->free_bytes : dev->memory_bytes;
-	p->kv_bytes_per_tok = (uint64_t)g->n_layers * 2 * g->n_kv_heads * g->head_dim * 2;
+	p->kv_bytes_per_tok = (uint64_t)g->n_layers * 2 * g->n_kv_heads *
+			      kv_head_bytes(o->kv_type, g->head_dim, target.lanes) / KV_PAGE_TOK;
 	p->n_ops = b->fused.n_ops;
 	p->n_launches = b->lowered.n_step;
 	for (uint32_t t = 0; t < b->layout.n_tensors; t++)

@@ -18,6 +18,7 @@ struct blueprint {
 	struct be_info dev;
 	struct graph fused;
 	struct layout layout;
+	struct attention_cut attention;
 	struct lowered lowered;
 	struct engine_plan plan;
 	enum storage_kind storage;

@@ -245,6 +245,9 @@ static int warm_up(struct device *d, const struct engine_options *o, struct err 
 		r = err_set(reterr, -ENOMEM, "out of memory warming up");
 	s.tables = table;
 	s.rope = rope;
+	/* the first with so many keys that attention is split, if it ever is */
+	iota[0] = d->b->plan.context_tok - 1 < 2 * ATTENTION_PART_TOK ? d->b->plan.context_tok - 1
+								      : 2 * ATTENTION_PART_TOK;
 	for (int i = 0; i < LAUNCH_VARIANTS && r == 0; i++) {
 		progress(o, "compiling kernels", (double)i / LAUNCH_VARIANTS);
 		s.n_rows = sizes[i] < d->b->plan.batch_tok ? sizes[i] : d->b->plan.batch_tok;
@@ -252,6 +255,7 @@ static int warm_up(struct device *d, const struct engine_options *o, struct err 
 		if (s.n_rows > d->b->plan.context_tok)
 			break;
 		r = device_run(d, &s, reterr);
+		iota[0] = 0;
 	}
 	if (r == 0)
 		r = device_copy_page(d, 0, 0, reterr);

@@ -2,6 +2,7 @@
 /* Shared by device.c (opening) and device_run.c (steps). */
 #pragma once
 
+#include "core/attention.h"
 #include "core/claim.h"
 #include "core/device.h"
 
@@ -21,11 +22,12 @@ struct device {
 	struct be_arg *args; /* [n_launches][LAUNCH_ARGS_MAX] */
 	uint8_t *params;     /* host copy of the step's parameters */
 	uint64_t mark;       /* of the step that was submitted */
+	struct attention_step attention; /* its cut */
 	uint64_t n_launched; /* launches of steps so far */
 
 	/* where templates are functions of one kernel */
 	struct be_mem *stages, *sync;
-	struct be_arg step_args[STEP_OBJECTS + 8];
+	struct be_arg step_args[STEP_OBJECTS + 9];
 	uint32_t workers; /* of a persistent step; 0: never */
 	uint32_t phase;   /* barriers so far */
 	struct claim claim;

@@ -42,7 +42,7 @@ static int launch(struct device *d, uint32_t index, const struct step_rows *s, s
 
 	while (v + 1 < k->n_variants && n > k->cols[v])
 		v++;
-	kernel = k->by_parts && s->n_parts > 1 ? k->parts_kernel : k->kernel[v];
+	kernel = k->by_split && d->attention.split ? k->split_kernel : k->kernel[v];
 	if (n == 0 || kernel == KERNEL_NONE)
 		return 0;
 	args[k->n_args - 1].offset = n;
@@ -68,9 +68,9 @@ static int launch(struct device *d, uint32_t index, const struct step_rows *s, s
 		l.grid[0] = k->size;
 		l.grid[1] = n;
 		break;
-	case GRID_HEADS_PARTS_ROWS:
-		l.grid[0] = k->size * (s->n_parts > 1 ? s->n_parts : 1);
-		l.grid[1] = n;
+	case GRID_ATTENTION:
+		l.grid[0] = k->size;
+		l.grid[1] = d->attention.groups;
 		break;
 	}
 	return d->ops->launch(d->dev, &l, reterr);
@@ -78,7 +78,8 @@ static int launch(struct device *d, uint32_t index, const struct step_rows *s, s
 
 /* --- kernels as functions of one --- */
 
-enum { ARG_STAGES = STEP_OBJECTS, ARG_SYNC, ARG_FIRST, ARG_STOP, ARG_PHASE, ARG_ROWS, ARG_OUT, ARG_PARTS, ARGS };
+enum { ARG_STAGES = STEP_OBJECTS, ARG_SYNC, ARG_FIRST, ARG_STOP, ARG_PHASE, ARG_ROWS, ARG_OUT, ARG_ATTENTION, ARG_SPLIT,
+       ARGS };
 
 void device_step_args(struct device *d)
 {
@@ -108,7 +109,8 @@ void device_step_args(struct device *d)
 static int launch_stages(struct device *d, uint32_t first, uint32_t stop, uint32_t workers,
 			 const struct step_rows *s, struct err *reterr)
 {
-	const uint32_t values[] = {first, stop, d->phase, s->n_rows, s->n_out, s->n_parts};
+	const uint32_t values[] = {first,     stop,     d->phase, s->n_rows, s->n_out, d->attention.groups,
+				   d->attention.split};
 	const struct be_launch l = {.prog = d->prog,
 				    .entry = STEP_ENTRY,
 				    .grid = {workers, 1},
@@ -131,12 +133,15 @@ static int launch_list(struct device *d, uint32_t first, uint32_t stop, const st
 	for (uint32_t i = first; i < stop && r == 0; i++) {
 		const struct klaunch *k = &d->b->lowered.launches[i];
 		const uint32_t n = k->rows == ROWS_OUT ? s->n_out : s->n_rows;
-		uint32_t groups = k->grid == GRID_TILES ? k->size : k->grid == GRID_ROWS ? n : k->size * n;
+		uint32_t groups = k->grid == GRID_TILES       ? k->size
+				  : k->grid == GRID_ROWS      ? n
+				  : k->grid == GRID_ATTENTION ? k->size * d->attention.groups
+							      : k->size * n;
 		if (!d->b->stage_bytes) {
 			r = launch(d, i, s, reterr);
 			continue;
 		}
-		if (n == 0)
+		if (n == 0 || (k->by_split && !d->attention.split && k->kernel[0] == KERNEL_NONE))
 			continue;
 		if (groups > d->b->dev.compute_units)
 			groups = d->b->dev.compute_units;
@@ -291,6 +296,8 @@ static int write_params(struct device *d, const struct step_rows *s, struct err 
 		put(d, STEP_OUT_ROW, s->out_row, s->n_out * sizeof(uint32_t));
 	put(d, STEP_TABLES, s->tables, table_bytes);
 	put_rope(d, s);
+	attention_step_cut(&b->attention, s, &d->attention);
+	put(d, STEP_SHAPE, d->attention.shape, sizeof d->attention.shape);
 	return d->ops->write(d->dev, d->step, 0, d->params, b->section_offset[STEP_TABLES] + table_bytes,
 			     reterr);
 }

@@ -21,6 +21,7 @@ struct engine;
 
 enum plan_mode { PLAN_GREEDY, PLAN_NAIVE };
 enum storage_kind { STORAGE_BUFFER, STORAGE_TEXTURE2D };
+enum kv_type { KV_F16, KV_Q8 }; /* K and V in the pool: halves, or int8 with a scale for 2 to 4 bytes each */
 
 struct engine_options {
 	const char *device;    /* "auto", "opencl:0", "reference", "null" */
@@ -30,6 +31,7 @@ struct engine_options {
 	uint32_t batch_tok;    /* rows a step at most (decode and prefill together); 0: 128 */
 	enum plan_mode plan;
 	enum storage_kind storage;
+	enum kv_type kv_type;  /* not for "reference", which keeps floats */
 	uint32_t disable;      /* optimisations left out: bits of enum feature (core/features.h) */
 	const char *cache_dir; /* for built programs; NULL: none */
 	/* Called now and then while loading, from the thread that opens; may be NULL. */

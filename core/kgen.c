@@ -199,13 +199,13 @@ static void stage_names(struct kgen *k)
 		{"STAGE_SIZE", STAGE_SIZE},
 		{"STAGE_GRID", STAGE_GRID},
 		{"STAGE_ROWS", STAGE_ROWS},
-		{"STAGE_PARTS", STAGE_PARTS},
+		{"STAGE_SPLIT", STAGE_SPLIT},
 		{"STAGE_ARGS", STAGE_ARGS},
 		{"STAGE_WORDS", STAGE_WORDS},
 		{"STAGE_GRID_ROWS", GRID_ROWS},
 		{"STAGE_GRID_HEADS", GRID_HEADS_ROWS},
 		{"STAGE_GRID_ROW_GROUPS", GRID_SIZE_ROW_GROUPS},
-		{"STAGE_GRID_PARTS", GRID_HEADS_PARTS_ROWS},
+		{"STAGE_GRID_ATTENTION", GRID_ATTENTION},
 	};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		sb_printf(&k->text, "#define %s %d\n", names[i].name, names[i].value);
@@ -216,6 +216,8 @@ void kgen_init(struct kgen *k, const struct kgen_target *t)
 	memset(k, 0, sizeof *k);
 	k->target = *t;
 	sb_printf(&k->text, "#define LANES %u\n#define %s 1\n", t->lanes, dot_name(t->dot));
+	if (t->kv_q8)
+		sb_str(&k->text, "#define KV_Q8 1\n");
 	if (!t->prefetch)
 		sb_str(&k->text, "#define NO_PREFETCH 1\n");
 	if (t->one_kernel)
@@ -231,6 +233,8 @@ void kgen_init(struct kgen *k, const struct kgen_target *t)
 		sb_printf(&k->text, "#define TEXTURE_W_LOG2 %d\n#line 1 \"texture.k\"\n", TEXTURE_W_LOG2);
 		sb_str(&k->text, find_text("texture"));
 	}
+	sb_str(&k->text, "#line 1 \"kv.k\"\n");
+	sb_str(&k->text, find_text("kv"));
 	sb_str(&k->text, "#line 1 \"epilogue.k\"\n");
 	sb_str(&k->text, find_text("epilogue"));
 }

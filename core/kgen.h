@@ -37,6 +37,7 @@ struct kgen_target {
 	bool columns;         /* variants of products for several tokens a work-item */
 	bool prefetch;
 	bool best;            /* the device finds the most probable token of each row: best.k */
+	bool kv_q8;           /* K and V in the pool are int8 (kernels/kv.k) */
 	bool one_kernel;      /* templates become functions of one kernel, step.k, which walks a list of stages */
 };
 
@@ -46,18 +47,19 @@ enum grid {
 	GRID_ROWS,             /* x: rows over `size` */
 	GRID_HEADS_ROWS,       /* x: `size` heads, y: rows */
 	GRID_SIZE_ROW_GROUPS,  /* x: `size`, y: rows over INNER_ROWS or 1 */
-	GRID_HEADS_PARTS_ROWS, /* x: `size` heads times the parts that the step's keys are split into, y: rows */
+	GRID_ATTENTION,        /* x: `size` items, y: what attention_step_cut says */
 };
 
 #define STEP_OBJECTS 16 /* memory objects that a step kernel is given */
 /* A stage of step.k: unsigned longs, and where in them what is. */
 enum {
-	STAGE_VARIANTS = 4, /* [0, 4): the kernel for few to many rows, and (the last) where keys are split */
+	STAGE_VARIANTS = 4, /* [0, 4): the kernel for few to many rows, and (the last) where a step's
+	                     * attention is split */
 	STAGE_COLS = 4,     /* [4, 6): most rows of the first and the second variant */
 	STAGE_SIZE = 6,     /* tiles or heads */
 	STAGE_GRID = 7,     /* enum grid */
 	STAGE_ROWS = 8,     /* 0: rows of the step, 1: rows with logits */
-	STAGE_PARTS = 9,    /* 1: the last variant where keys are split */
+	STAGE_SPLIT = 9,    /* 1: the last variant where a step's attention is split */
 	STAGE_ARGS = 10,    /* then (object, byte offset) for each buffer */
 	STAGE_WORDS = 48,
 	STAGE_ARGS_MAX = (STAGE_WORDS - STAGE_ARGS) / 2,

@@ -43,7 +43,8 @@ static int sizes(struct layout *l, const struct graph *g, const struct be_info *
 		const struct tensor *tensor = &g->tensors[t];
 		if (!b->bound)
 			continue;
-		size_t n = tensor->rows == ROWS_OUT ? out_rows : rows, texels;
+		size_t n = tensor->rows == ROWS_OUT ? out_rows : tensor->rows == ROWS_STEP ? rows : tensor->n_rows;
+		size_t texels;
 		b->ints = tensor->format == FORMAT_I8;
 		b->slices = b->ints ? (tensor->channels + 15) / 16 : (tensor->channels + 3) / 4;
 		b->storage = is_planned(tensor) ? storage : STORAGE_BUFFER;

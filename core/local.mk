@@ -4,7 +4,7 @@ libcore_a_SOURCES = core/engine.h core/format.h core/graph.h
 libcore_a_SOURCES += core/format.c core/graph.c core/graph_check.c core/step.h
 libcore_a_SOURCES += core/fuse.c core/fuse.h core/wpack.c core/wpack.h core/layout.c core/layout.h
 libcore_a_SOURCES += core/kgen.c core/kgen.h core/lower.c core/lower.h core/blueprint.c core/blueprint.h
-libcore_a_SOURCES += core/claim.c core/claim.h core/features.c core/features.h core/shards.c core/shards.h \
+libcore_a_SOURCES += core/attention.c core/attention.h core/claim.c core/claim.h core/features.c core/features.h core/shards.c core/shards.h \
   core/stages.c core/stages.h
 libcore_a_SOURCES += core/device_run.c core/device_priv.h core/profile.c core/profile.h core/device.c core/device.h core/engine.c core/engine_step.c core/engine_priv.h
 libcore_a_SOURCES += core/reference/reference.c core/reference/reference.h
@@ -12,8 +12,9 @@ libcore_a_SOURCES += core/peak.c core/peak.h
 include $(top_srcdir)/core/pure.mk
 
 # Kernel templates: plain text in the tree, one table of strings in the binary. sed only.
-KERNELS = core/kernels/attention.k core/kernels/best.k core/kernels/common.k core/kernels/eltwise.k core/kernels/embed.k \
-  core/kernels/epilogue.k core/kernels/formats.k core/kernels/formats_end.k core/kernels/linear.k \
+KERNELS = core/kernels/attention.k core/kernels/attention_group.k core/kernels/attention_join.k \
+  core/kernels/best.k core/kernels/common.k core/kernels/eltwise.k core/kernels/embed.k core/kernels/epilogue.k \
+  core/kernels/formats.k core/kernels/formats_end.k core/kernels/kv.k core/kernels/linear.k \
   core/kernels/norm.k core/kernels/page_copy.k core/kernels/peak.k core/kernels/prelude_cuda.k \
   core/kernels/prelude_opencl.k core/kernels/quantize.k core/kernels/step.k core/kernels/texture.k
 EXTRA_DIST += $(KERNELS) core/kernels/embed.sh
@@ -28,6 +29,10 @@ check_PROGRAMS += tests/unit/test_ops
 tests_unit_test_ops_SOURCES = tests/unit/test_ops.c tests/lib/opgraph.c tests/lib/opgraph.h
 tests_unit_test_ops_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_ops_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_attention
+tests_unit_test_attention_SOURCES = tests/unit/test_attention.c tests/lib/opgraph.c tests/lib/opgraph.h
+tests_unit_test_attention_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_attention_LDADD = $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_engine
 tests_unit_test_engine_SOURCES = tests/unit/test_engine.c tests/lib/opgraph.c tests/lib/opgraph.h
 tests_unit_test_engine_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -17,6 +17,7 @@ struct lower {
 	const struct graph *g;
 	const struct layout *layout;
 	const struct kgen_target *target;
+	const struct attention_cut *attention;
 	uint32_t table_stride;
 	struct err *err;
 };
@@ -222,7 +223,7 @@ static void epilogue_qkv(struct lower *l, struct klaunch *k, struct kdefs *d, co
 				tiles[i] = pack->parts[p].n_tiles;
 	kdefs_set(d, "EPILOGUE", "EPILOGUE_QKV");
 	kdefs_set(d, "EPILOGUE_PARAMS",
-		  "PARAM_OUT BUF_OUT(HALF, kpool), BUF_OUT(HALF, vpool), BUF_IN(int, slot), BUF_IN(float, rope),");
+		  "PARAM_OUT BUF_OUT(uchar, kpool), BUF_OUT(uchar, vpool), BUF_IN(int, slot), BUF_IN(float, rope),");
 	kdefs_set(d, "TILES_Q", "%u", tiles[0]);
 	kdefs_set(d, "TILES_K", "%u", tiles[1]);
 	kdefs_set(d, "HEAD_TILES", "%u", op->head_dim / (2 * l->target->lanes));
@@ -368,7 +369,8 @@ static int lower_embed(struct lower *l, uint32_t i)
 	return end_launch(l, k, "embed", &d);
 }
 
-static int lower_attention(struct lower *l, uint32_t i)
+/* Only where a step's attention is split: joins its partitions. */
+static int lower_join(struct lower *l, uint32_t i)
 {
 	const struct op *op = &l->g->ops[i];
 	struct kdefs d;
@@ -380,18 +382,54 @@ static int lower_attention(struct lower *l, uint32_t i)
 	k->rows = ROWS_STEP;
 	kdefs_init(&d);
 	kdefs_set(&d, "HEADS", "%u", op->heads);
+	kdefs_set(&d, "D", "%u", op->head_dim);
+	kdefs_set(&d, "PART", "%d", ATTENTION_PART_TOK);
+	arg(k, KARG_STEP, STEP_POS);
+	tensor(l, k, &d, "part", op->out[1], false);
+	tensor(l, k, &d, "y", op->out[0], true);
+	int r = end_launch(l, k, "attention_join", &d);
+	k->by_split = true;
+	k->split_kernel = k->kernel[0];
+	k->kernel[0] = KERNEL_NONE;
+	return r;
+}
+
+static int lower_attention(struct lower *l, uint32_t i)
+{
+	const struct op *op = &l->g->ops[i];
+	struct kdefs d;
+	const struct attention_cut *cut = l->attention;
+	const bool split = op->out[1] != TENSOR_NONE;
+	struct klaunch *k = add_launch(l, i);
+	if (!k)
+		return -ENOMEM;
+	k->grid = GRID_ATTENTION;
+	k->size = cut->items;
+	k->group = cut->by_group ? l->target->group : 1;
+	k->rows = ROWS_STEP;
+	kdefs_init(&d);
+	kdefs_set(&d, "HEADS", "%u", op->heads);
 	kdefs_set(&d, "KV_HEADS", "%u", op->kv_heads);
 	kdefs_set(&d, "D", "%u", op->head_dim);
-	kdefs_set(&d, "SCALE", "%.9gf", (double)op->scale);
+	kdefs_set(&d, "PART", "%d", ATTENTION_PART_TOK);
+	kdefs_set(&d, "HEADS_TILE", "%u", cut->heads_tile);
+	kdefs_set(&d, "ROWS", "%u", cut->rows);
+	kdefs_set(&d, "SPLIT", "%d", split);
+	kdefs_set(&d, "GROUP", "%u", k->group);
+	kdefs_set(&d, "SCALE", "%.9ef", (double)op->scale);
 	kdefs_set(&d, "TABLE_STRIDE", "%u", l->table_stride);
 	arg(k, KARG_KV_K, l->g->tensors[op->in[1]].layer);
 	arg(k, KARG_KV_V, l->g->tensors[op->in[2]].layer);
 	arg(k, KARG_STEP, STEP_POS);
 	arg(k, KARG_STEP, STEP_TABLE);
 	arg(k, KARG_STEP, STEP_TABLES);
+	arg(k, KARG_STEP, STEP_SHAPE);
 	tensor(l, k, &d, "x", op->in[0], false);
 	tensor(l, k, &d, "y", op->out[0], true);
-	return end_launch(l, k, "attention", &d);
+	if (split)
+		tensor(l, k, &d, "part", op->out[1], true);
+	int r = end_launch(l, k, cut->by_group ? "attention_group" : "attention", &d);
+	return r < 0 || !split ? r : lower_join(l, i);
 }
 
 static int lower_op(struct lower *l, uint32_t i)
@@ -449,7 +487,9 @@ static int lower_best(struct lower *l)
 /* Copies of a page in each layer's K and V: launches of their own, after those of a step. */
 static int lower_page_copy(struct lower *l)
 {
-	const uint32_t ints = l->g->n_kv_heads * l->g->head_dim * KV_PAGE_TOK / 2;
+	const enum kv_type type = l->target->kv_q8 ? KV_Q8 : KV_F16;
+	const size_t head_bytes = kv_head_bytes(type, l->g->head_dim, l->target->lanes);
+	const uint32_t ints = l->g->n_kv_heads * (uint32_t)(head_bytes / sizeof(uint32_t));
 	int r = 0;
 
 	l->out->page_ints = ints;
@@ -473,9 +513,10 @@ static int lower_page_copy(struct lower *l)
 }
 
 int lower_graph(struct lowered *out, const struct graph *g, const struct layout *layout,
-		const struct kgen_target *target, uint32_t table_stride, struct err *reterr)
+		const struct kgen_target *target, const struct attention_cut *attention, uint32_t table_stride,
+		struct err *reterr)
 {
-	struct lower l = {out, g, layout, target, table_stride, reterr};
+	struct lower l = {out, g, layout, target, attention, table_stride, reterr};
 	int r = 0;
 
 	memset(out, 0, sizeof *out);

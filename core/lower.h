@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "core/attention.h"
 #include "core/graph.h"
 #include "core/kgen.h"
 #include "core/layout.h"
@@ -27,6 +28,7 @@ enum step_section {
 	STEP_OUT_ROW, /* int [out_rows] */
 	STEP_ROPE,    /* float [rows][2][head_dim / 2]: cos, then sin */
 	STEP_COPY,    /* int [2]: source and destination of a page copy */
+	STEP_SHAPE,   /* int [2]: attention_step.shape */
 	STEP_TABLES,  /* int [parallel][table_stride] */
 	STEP_SECTIONS
 };
@@ -43,8 +45,8 @@ struct klaunch {
 	uint32_t n_variants;
 	uint32_t kernel[LAUNCH_VARIANTS]; /* by tokens a work-item, ascending */
 	uint32_t cols[LAUNCH_VARIANTS];
-	bool by_parts;         /* another kernel where the step's keys are split into parts: */
-	uint32_t parts_kernel; /* that one */
+	bool by_split;         /* another kernel where the step's attention is split: */
+	uint32_t split_kernel; /* that one */
 	enum grid grid;
 	uint32_t size;  /* tiles or heads */
 	uint32_t group; /* work-items a group */
@@ -75,5 +77,6 @@ struct lowered {
 /* Lowers every op of the fused graph. `table_stride` is the length of a page table. 0 or -errno naming
  * the op or tensor. Any thread; needs no device. */
 int lower_graph(struct lowered *l, const struct graph *g, const struct layout *layout,
-                const struct kgen_target *target, uint32_t table_stride, struct err *reterr);
+                const struct kgen_target *target, const struct attention_cut *attention,
+                uint32_t table_stride, struct err *reterr);
 void lower_done(struct lowered *l); /* zeroed is fine */

@@ -24,7 +24,7 @@ static struct profile_row describe(const struct blueprint *b, const struct klaun
 	r.rows = k->rows == ROWS_OUT ? n_out : n_rows;
 	while (v + 1 < k->n_variants && r.rows > k->cols[v])
 		v++;
-	r.kernel = b->lowered.gen.names[k->kernel[v]];
+	r.kernel = b->lowered.gen.names[k->kernel[v] != KERNEL_NONE ? k->kernel[v] : k->split_kernel];
 	if (k->grid != GRID_TILES || k->args[0].type != KARG_WEIGHT)
 		return r;
 	const struct wload *w = &b->lowered.weights[k->args[0].index];
@@ -67,6 +67,7 @@ int engine_profile(struct engine *e, uint32_t n_rows, bool decode,
 	const struct blueprint *b = &e->blueprint;
 	const uint32_t n_out = decode ? n_rows : 1, n = b->lowered.n_step;
 	struct step_rows s = e->run;
+	struct attention_step attention = {.split = false};
 	uint32_t n_sums = 0;
 
 	if (!e->device)
@@ -93,10 +94,14 @@ int engine_profile(struct engine *e, uint32_t n_rows, bool decode,
 			e->wants_logits[i] = false;
 		}
 		memset(e->rope, 0, (size_t)n_rows * e->graph->rope.dims * sizeof *e->rope);
+		attention_step_cut(&b->attention, &s, &attention);
 		r = device_profile(e->device, &s, ns, reterr);
 	}
 	for (uint32_t i = 0; i < n && r == 0; i++) {
-		struct profile_row p = describe(b, &b->lowered.launches[i], n_rows, n_out);
+		const struct klaunch *k = &b->lowered.launches[i];
+		if (k->kernel[0] == KERNEL_NONE && !attention.split)
+			continue; /* it was left out */
+		struct profile_row p = describe(b, k, n_rows, n_out);
 		p.ns = (uint64_t)ns[i];
 		add(sums, &n_sums, &p);
 	}

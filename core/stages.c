@@ -18,11 +18,11 @@ void stage_write(const struct klaunch *k, struct stage_place (*place)(const void
 		if (v < LAUNCH_VARIANTS - 1)
 			dst[STAGE_COLS + v] = v < last ? k->cols[v] : INT32_MAX;
 	}
-	dst[STAGE_VARIANTS - 1] = k->parts_kernel == KERNEL_NONE ? UINT64_MAX : k->parts_kernel;
+	dst[STAGE_VARIANTS - 1] = k->split_kernel == KERNEL_NONE ? UINT64_MAX : k->split_kernel;
 	dst[STAGE_SIZE] = k->size;
 	dst[STAGE_GRID] = k->grid;
 	dst[STAGE_ROWS] = k->rows == ROWS_OUT;
-	dst[STAGE_PARTS] = k->by_parts;
+	dst[STAGE_SPLIT] = k->by_split;
 	/* the last argument is the number of rows: a parameter */
 	for (uint32_t i = 0; i + 1 < k->n_args; i++) {
 		const struct stage_place p = place(ud, &k->args[i]);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The list of stages that kernels/step.k walks: every launch of a blueprint as data, written once when
- * the device is opened. What differs from step to step (rows, rows with logits, parts of the keys) is a
+ * the device is opened. What differs from step to step (rows, rows with logits, how attention is cut) is a
  * parameter of the step kernel. Pure: any thread. */
 #pragma once
 

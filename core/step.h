@@ -21,7 +21,6 @@ struct step_rows {
 	const uint32_t *tables;    /* [n_tables][table_stride] page numbers; position p of a sequence is in
 	                            * slot tables[t][p / KV_PAGE_TOK] * KV_PAGE_TOK + p % KV_PAGE_TOK */
 	uint32_t n_tables, table_stride;
-	uint32_t n_parts;          /* parts that the keys of the longest row are split into; 0, 1: not split */
 	uint32_t n_out;            /* rows that want logits */
 	const uint32_t *out_row;   /* [n_out] indices of rows */
 	const float *rope;         /* [n_rows][rope dims/2][2]: cos and sin of each row's angles */

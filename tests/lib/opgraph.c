@@ -157,7 +157,7 @@ void test_run_device(const struct graph *g, const struct engine_options *o,
 {
 	struct blueprint b;
 	struct err err = {0};
-	static uint32_t tables[8 * 16];
+	static uint32_t tables[8 * TEST_PAGES];
 	static float rope[64 * 256];
 	struct device *d = open_device(g, o, dev, ops, &b);
 	for (uint32_t i = 0; i < n_steps; i++) {
@@ -176,7 +176,7 @@ float test_compare(const struct graph *g, const struct engine_options *o, const 
 	struct blueprint b;
 	struct reference *ref = NULL;
 	struct err err = {0};
-	static uint32_t tables[8 * 16];
+	static uint32_t tables[8 * TEST_PAGES];
 	static float rope[64 * 256];
 	float *got = calloc((size_t)64 * g->n_vocab, sizeof *got),
 	      *want = calloc((size_t)64 * g->n_vocab, sizeof *want);
@@ -184,7 +184,7 @@ float test_compare(const struct graph *g, const struct engine_options *o, const 
 
 	ck_assert(got && want);
 	struct device *d = open_device(g, o, dev, ops, &b);
-	int r = reference_new(g, 16 * KV_PAGE_TOK, 64, &ref, &err);
+	int r = reference_new(g, TEST_PAGES * KV_PAGE_TOK, 64, &ref, &err);
 	ck_assert_msg(r == 0, "reference_new: %s", err.msg);
 	for (uint32_t i = 0; i < n_steps; i++) {
 		struct step_rows s;

@@ -20,10 +20,12 @@ uint8_t *test_weight(enum format f, uint32_t rows, uint32_t channels, uint64_t s
 /* An F32 table whose rows survive int8 quantization by blocks of 32 exactly: integers over 127. */
 uint8_t *test_exact_table(uint32_t rows, uint32_t channels, uint64_t seed);
 
+#define TEST_PAGES 32 /* of a sequence, and of the pool */
+
 struct test_step {
 	uint32_t n_rows, n_out;
 	uint32_t token[64], pos[64], slot[64], table[64], out_row[64];
-	uint32_t tables[8][16];
+	uint32_t tables[8][TEST_PAGES];
 	uint32_t n_tables;
 };
 
