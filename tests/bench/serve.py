@@ -8,9 +8,9 @@ Starts driftd on a free port (twice, so that it is warm: all its kernels are bui
 server in the environment of peer.py, or takes the server at --url; lets 1, 4, 16 and 64 clients at a time stream
 answers to prompts of mixed lengths, each sending its next request when its answer is whole; prints Markdown tables of
 tokens a second, time to the first token and time between tokens. "Corrected" is divided by 1 - the load client's own
-share of the CPU. A second load, answers to prompts of one word, is what `driftctl bench` measures, so beside it stand
-the engine's own numbers. --prefix measures the time to the first token of prompts of 1,000 words, none and 900 of which
-are in the prefix cache.
+share of the CPU. A second load, answers to prompts of one word by a driftd that does not guess tokens, is what
+`driftctl bench` measures, so beside it stand the engine's own numbers. --prefix measures the time to the first token
+of prompts of 1,000 words, none and 900 of which are in the prefix cache.
 """
 import argparse
 import contextlib
@@ -71,11 +71,11 @@ def started(name, command, port, ready_path, env=None):
             process.wait(60)
 
 
-def driftd(options):
+def driftd(options, *more):
     port = free_port()
     command = [options.driftd, "--config", os.devnull, "--model", options.model, "--listen", "127.0.0.1:%d" % port]
     env = {k: v for k, v in os.environ.items() if not k.startswith("DRIFTD_")}
-    return port, started("driftd", command + options.driftd_args.split(), port, "/health", env)
+    return port, started("driftd", command + options.driftd_args.split() + list(more), port, "/health", env)
 
 
 def warm_driftd(options, stack):
@@ -157,8 +157,15 @@ def print_mixed(options, results):
                              first["p50"] / its["p50"], first["p95"] / its["p95"]))
 
 
-def engine(options, server):
-    """The engine by itself and over HTTP, the same work: each answer from a prompt of one word."""
+def engine(options):
+    """The engine by itself and over HTTP, the same work: each answer from a prompt of one word, a token a step."""
+    port, started_server = driftd(options, "--speculate", "off")
+    with started_server as process:
+        server = {"url": "http://127.0.0.1:%d" % port, "others": peer_env.Others(process)}
+        return engine_rounds(options, server)
+
+
+def engine_rounds(options, server):
     rows = {}
     for _ in range(options.rounds):
         out = subprocess.run([options.driftctl, "bench", "-m", options.model, "-p", "0", "-n", str(options.tokens),
@@ -175,8 +182,8 @@ def engine(options, server):
 
 
 def print_engine(options, rows):
-    print("\nPrompts of one word, answers of %d tokens: the engine by itself (driftctl bench), and driftd over HTTP.\n"
-          % options.tokens)
+    print("\nPrompts of one word, answers of %d tokens: the engine by itself (driftctl bench), and driftd over HTTP, "
+          "guessing nothing.\n" % options.tokens)
     print("| clients | engine, tokens/s | over HTTP | corrected | client's CPU | corrected of engine | others' CPU |")
     print("|---:|---:|---:|---:|---:|---:|---:|")
     for clients, r in rows.items():
@@ -201,8 +208,8 @@ def print_prefix(results):
     print("|---|---:|---:|---:|---:|")
     for name, (cold, warm) in results.items():
         a, b = cold["first_token_s"]["p50"], warm["first_token_s"]["p50"]
-        print("| %s | %.0f | %.0f | %.1f %% | %d of %d |" % (name, 1000 * a, 1000 * b, 100 * b / a,
-                                                          warm["cached_tokens"], warm["prompt_tokens"]))
+        known = "%(cached_tokens)d of %(prompt_tokens)d" % warm if warm["prompt_tokens"] else "-"
+        print("| %s | %.0f | %.0f | %.1f %% | %s |" % (name, 1000 * a, 1000 * b, 100 * b / a, known))
 
 
 # --- the command line
@@ -263,7 +270,7 @@ def main():
         for server in servers:
             server["others"] = peer_env.Others(*processes)
         results = mixed(options, servers) if options.clients else {}
-        rows = engine(options, servers[0]) if options.driftd and not options.no_engine else {}
+        rows = engine(options) if options.driftd and not options.no_engine else {}
         cached = prefix(options, servers) if options.prefix else {}
     if options.json:
         print(json.dumps({"mixed": [dict(r, clients=k[0], server=k[1]) for k, r in results.items()],
