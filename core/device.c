@@ -233,8 +233,8 @@ static int warm_up(struct device *d, const struct engine_options *o, struct err 
 	enum { N = 8 };
 	const struct graph *g = &d->b->fused;
 	static const uint32_t sizes[LAUNCH_VARIANTS] = {1, 4, 8};
-	uint32_t zeros[N] = {0}, iota[N] = {0, 1, 2, 3, 4, 5, 6, 7};
-	struct step_rows s = {.token = zeros, .pos = iota, .slot = iota, .table = zeros, .out_row = iota,
+	uint32_t zeros[N] = {0}, iota[N] = {0, 1, 2, 3, 4, 5, 6, 7}, pos[N] = {0, 1, 2, 3, 4, 5, 6, 7};
+	struct step_rows s = {.token = zeros, .pos = pos, .slot = iota, .table = zeros, .out_row = iota,
 			      .n_tables = 1, .table_stride = d->b->table_stride};
 	uint32_t *table = calloc(d->b->table_stride, sizeof *table);
 	float *rope = calloc((size_t)N * g->rope.dims, sizeof *rope);
@@ -246,7 +246,7 @@ static int warm_up(struct device *d, const struct engine_options *o, struct err 
 	s.tables = table;
 	s.rope = rope;
 	/* the first with so many keys that attention is split, if it ever is */
-	iota[0] = d->b->plan.context_tok - 1 < 2 * ATTENTION_PART_TOK ? d->b->plan.context_tok - 1
+	pos[0] = d->b->plan.context_tok - 1 < 2 * ATTENTION_PART_TOK ? d->b->plan.context_tok - 1
 								      : 2 * ATTENTION_PART_TOK;
 	for (int i = 0; i < LAUNCH_VARIANTS && r == 0; i++) {
 		progress(o, "compiling kernels", (double)i / LAUNCH_VARIANTS);
@@ -255,7 +255,7 @@ static int warm_up(struct device *d, const struct engine_options *o, struct err 
 		if (s.n_rows > d->b->plan.context_tok)
 			break;
 		r = device_run(d, &s, reterr);
-		iota[0] = 0;
+		pos[0] = 0;
 	}
 	if (r == 0)
 		r = device_copy_page(d, 0, 0, reterr);
