@@ -181,6 +181,19 @@ unsigned host_cpus(void)
 	return n > 0 ? (unsigned)n : 1;
 }
 
+unsigned host_workers(unsigned units)
+{
+	const char *env = getenv("POCL_MAX_PTHREAD_COUNT");
+	unsigned n = host_cpus();
+	unsigned long limit = env ? strtoul(env, NULL, 10) : 0;
+
+	if (units < n)
+		n = units;
+	if (limit > 0 && limit < n)
+		n = (unsigned)limit;
+	return n > 0 ? n : 1;
+}
+
 #define STATE_YMM 0x06u /* XCR0: SSE and AVX registers are saved by the system */
 #define STATE_ZMM 0xe6u /* and mask and upper ZMM registers */
 

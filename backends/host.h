@@ -19,5 +19,9 @@ size_t host_free_bytes(const char *root);
 /* CPUs that this process may run on, at least 1. Any thread. */
 unsigned host_cpus(void);
 
+/* How many of a driver's `units` workers can really run side by side: not more than the CPUs this process
+ * may use, nor than POCL_MAX_PTHREAD_COUNT says. At least 1. */
+unsigned host_workers(unsigned units);
+
 /* The best dot product of four bytes that this CPU has and the system lets programs use. */
 enum be_dot host_dot(void);

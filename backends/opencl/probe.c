@@ -214,21 +214,6 @@ static void get_dot(cl_device_id id, const char *extensions, struct be_info *ret
 		ret->dot = BE_DOT_KHR;
 }
 
-/* PoCL's pthread device has a worker thread a compute unit and gives each one work-group when there are
- * no more groups than workers. */
-static unsigned get_together(const struct be_info *info)
-{
-	const char *env = getenv("POCL_MAX_PTHREAD_COUNT");
-	unsigned n = info->compute_units;
-
-	if (info->type != BE_CPU || strncmp(info->name, "pthread", 7) != 0 ||
-	    !strstr(info->driver, " PoCL "))
-		return 0;
-	if (env && strtoul(env, NULL, 10) < n)
-		n = (unsigned)strtoul(env, NULL, 10);
-	return n;
-}
-
 void ocl_device_info(cl_device_id id, unsigned index, struct be_info *ret)
 {
 	char *extensions = get_extensions(id);
@@ -248,7 +233,10 @@ void ocl_device_info(cl_device_id id, unsigned index, struct be_info *ret)
 		ret->compute_units = host_cpus();
 	if (ret->compute_units == 0)
 		ret->compute_units = 1;
-	ret->together = get_together(ret);
+	/* PoCL's pthread device has a worker thread a compute unit, and gives each one work-group when
+	 * there are no more groups than workers. */
+	if (ret->type == BE_CPU && !strncmp(ret->name, "pthread", 7) && strstr(ret->driver, " PoCL "))
+		ret->together = host_workers(ret->compute_units);
 	ret->group_max = (unsigned)min_size(get_size(id, CL_DEVICE_MAX_WORK_GROUP_SIZE), 1u << 20);
 	ret->local_bytes = get_ulong(id, CL_DEVICE_LOCAL_MEM_SIZE);
 	get_memory(id, extensions, ret);
