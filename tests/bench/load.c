@@ -282,19 +282,23 @@ static bool waits_for_first(const struct load *l)
 	return false;
 }
 
+static double seconds_since(int64_t ns)
+{
+	return (double)(clock_ns() - ns) / (double)NS_PER_S;
+}
+
 static void pace(struct load *l)
 {
-	double passed = (double)(clock_ns() - l->start_ns) / (double)NS_PER_S;
 	bool begun = l->count_ns != 0;
 
 	if (l->requests) {
-		if (!begun && l->finished + l->failed >= (uint64_t)l->warmup)
+		if (!begun && (double)(l->finished + l->failed) >= l->warmup)
 			count_from_now(l);
 		return;
 	}
-	if (!begun && passed >= l->warmup)
+	if (!begun && seconds_since(l->start_ns) >= l->warmup)
 		count_from_now(l);
-	if (l->counting && passed >= l->warmup + l->seconds) {
+	if (l->counting && seconds_since(l->count_ns) >= l->seconds) {
 		count_no_more(l);
 		l->stopping = true;
 	}
