@@ -219,10 +219,12 @@ int blueprint_init(struct blueprint *b, const struct graph *g, const struct engi
 	if (g->logits != TENSOR_NONE)
 		p->step_bytes += b->layout.bindings[g->logits].bytes;
 	p->available_bytes = dev->free_bytes ? dev->free_bytes : dev->memory_bytes;
+	p->kv_type = o->kv_type;
 	p->kv_bytes_per_tok = (uint64_t)g->n_layers * 2 * g->n_kv_heads *
 			      kv_head_bytes(o->kv_type, g->head_dim, target.lanes) / KV_PAGE_TOK;
 	p->n_ops = b->fused.n_ops;
-	p->n_launches = b->lowered.n_step;
+	for (uint32_t i = 0; i < b->lowered.n_step; i++)
+		p->n_launches += b->lowered.launches[i].kernel[0] != KERNEL_NONE;
 	for (uint32_t t = 0; t < b->layout.n_tensors; t++)
 		p->n_tensors += b->layout.bindings[t].bound;
 	r = size_pool(b, g, o->kv_tok, reterr);

@@ -51,7 +51,9 @@ struct engine_plan {
 	uint32_t context_tok, kv_tok, parallel, batch_tok;
 	uint32_t fit_context_tok, fit_parallel; /* the largest that would fit, the other kept */
 	uint64_t kv_bytes_per_tok;
-	uint32_t n_ops, n_launches, n_tensors;
+	enum kv_type kv_type;
+	uint32_t n_ops, n_tensors;
+	uint32_t n_launches; /* of a step whose attention is not split */
 };
 
 /* Plans without allocating: 0, or -errno when the device or model can't be used at all. A model

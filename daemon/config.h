@@ -34,6 +34,7 @@ struct config {
 	const char *model_id; /* NULL: from the file's name */
 	const char *device;
 	enum storage_kind storage;
+	enum kv_type kv_type;
 	enum plan_mode plan;
 	const char *disable; /* names of core/features.h with commas, or NULL */
 	uint32_t context_tok, kv_tok; /* 0: chosen by model and memory */

@@ -15,6 +15,7 @@ static const char *const speculate_names[] = {[SPECULATE_OFF] = "off",
 					      [SPECULATE_AUTO] = "auto",
 					      [SPECULATE_ALWAYS] = "always",
 					      NULL};
+static const char *const kv_type_names[] = {[KV_F16] = "f16", [KV_Q8] = "q8", NULL};
 static const char *const plan_names[] = {[PLAN_GREEDY] = "greedy", [PLAN_NAIVE] = "naive", NULL};
 static const char *const level_names[] = {[LOG_LEVEL_ERROR] = "error",
 					  [LOG_LEVEL_WARNING] = "warning",
@@ -101,6 +102,14 @@ const struct option_row option_rows[] = {
 	 .help = "Guess an answer's next tokens from what was said before, and check several in "
 		 "one step: auto, when measured times say that it pays; always, as if more rows "
 		 "took no longer. The answers are the same."},
+	{.key = "kv-type",
+	 .type = OPT_ENUM,
+	 .offset = AT(kv_type),
+	 .preset = "f16",
+	 .metavar = "TYPE",
+	 .names = kv_type_names,
+	 .help = "How keys and values are kept: as halves, or as int8 with scales (q8), which takes "
+		 "little more than half the memory, is faster over long contexts, and rounds."},
 	{.key = "storage",
 	 .type = OPT_ENUM,
 	 .offset = AT(storage),

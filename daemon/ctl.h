@@ -45,7 +45,7 @@ int ctl_print(struct strbuf *sb);
 #define CTL_PATH_BYTES 4096
 const char *ctl_cache_dir(char *ret);
 
-/* Options that plan and bench share: -m, --device, --plan, --storage, --batch-tokens and so on. */
+/* Options that plan and bench share: -m, --device, --plan, --storage, --kv-type, --batch-tokens and so on. */
 struct ctl_engine_args {
 	const char *model;
 	struct engine_options o;
@@ -59,6 +59,7 @@ enum ctl_long {
 	CTL_OPT_BATCH_TOKENS,
 	CTL_OPT_PLAN,
 	CTL_OPT_STORAGE,
+	CTL_OPT_KV_TYPE,
 	CTL_OPT_DISABLE,
 	CTL_OPT_JSON,
 	CTL_OPT_OWN
@@ -71,6 +72,7 @@ enum ctl_long {
 		{"batch-tokens", required_argument, NULL, CTL_OPT_BATCH_TOKENS},           \
 		{"plan", required_argument, NULL, CTL_OPT_PLAN},                           \
 		{"storage", required_argument, NULL, CTL_OPT_STORAGE},                     \
+		{"kv-type", required_argument, NULL, CTL_OPT_KV_TYPE},                     \
 		{"disable", required_argument, NULL, CTL_OPT_DISABLE},                     \
 		{"json", no_argument, NULL, CTL_OPT_JSON},                                 \
 	{                                                                                  \
@@ -83,6 +85,7 @@ enum ctl_long {
 	"      --batch-tokens N   rows of a step at most [128]\n"                           \
 	"      --plan MODE        greedy, or naive: activations share no memory [greedy]\n" \
 	"      --storage KIND     buffer or texture2d [buffer]\n"                           \
+	"      --kv-type TYPE     keys and values as f16 or q8 [f16]\n"                     \
 	"      --disable LIST     optimisations left out: names with commas, or help\n"         \
 	"      --json             print JSON\n"                                             \
 	"  -h, --help             print this help\n"

@@ -147,7 +147,8 @@ static void print_text(const struct model *m, const struct engine_plan *p, struc
 		  " launches a step\n\n",
 		  p->n_ops, p->n_tensors, p->n_launches);
 	line(out, "weights", p->weights_bytes, "");
-	snprintf(more, sizeof(more), "%" PRIu64 " a token", p->kv_bytes_per_tok);
+	snprintf(more, sizeof(more), "%" PRIu64 " a token, %s", p->kv_bytes_per_tok,
+		 p->kv_type == KV_Q8 ? "q8" : "f16");
 	line(out, "KV pages", p->kv_bytes, more);
 	snprintf(more, sizeof(more), "naive %s, planned %s, lower bound %s",
 		 ctl_bytes(p->act_naive_bytes, a), ctl_bytes(p->act_planned_bytes, b),

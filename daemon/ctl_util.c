@@ -156,6 +156,11 @@ bool ctl_engine_option(struct ctl_engine_args *a, const char *verb, int option, 
 		if (strcmp(arg, "texture2d") != 0 && strcmp(arg, "buffer") != 0)
 			*ret_status = bad_word(verb, "--storage", arg, "buffer or texture2d");
 		break;
+	case CTL_OPT_KV_TYPE:
+		a->o.kv_type = strcmp(arg, "q8") == 0 ? KV_Q8 : KV_F16;
+		if (strcmp(arg, "q8") != 0 && strcmp(arg, "f16") != 0)
+			*ret_status = bad_word(verb, "--kv-type", arg, "f16 or q8");
+		break;
 	case CTL_OPT_DISABLE:
 		*ret_status = disable(verb, arg, &a->o.disable);
 		break;

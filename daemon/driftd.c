@@ -157,6 +157,7 @@ static int load(struct daemon *d, struct err *reterr)
 		.batch_tok = c->batch_tok,
 		.plan = c->plan,
 		.storage = c->storage,
+		.kv_type = c->kv_type,
 		.cache_dir = c->cache_dir,
 		.progress = on_progress,
 		.progress_ud = d,

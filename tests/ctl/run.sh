@@ -89,6 +89,8 @@ run 2 plan -m tiny.gguf --context 12x
 run 2 plan -m tiny.gguf --parallel 100000
 run 2 plan -m tiny.gguf --plan clever
 has err 'greedy or naive'
+run 2 plan -m tiny.gguf --kv-type q9
+has err 'f16 or q8'
 run 2 bench -m tiny.gguf -b 1,,2
 run 2 bench -m tiny.gguf -b ''
 run 2 chat --url ftp://x
@@ -124,6 +126,13 @@ fi
 planned=$(number activations_planned_bytes)
 run 0 plan -m tiny.gguf -d null --json --context 64 --parallel 3 --kv-tokens 128 --plan naive
 if [ "$(number activations_bytes)" -gt "$planned" ]; then ok; else bad "plan: naive is not larger"; fi
+run 0 plan -m tiny.gguf -d null --json --context 64
+f16=$(number kv_bytes_per_token)
+run 0 plan -m tiny.gguf -d null --json --context 64 --kv-type q8
+q8=$(number kv_bytes_per_token)
+if [ "$q8" -lt "$f16" ] && [ $((q8 * 2)) -gt "$f16" ]; then ok; else bad "plan: $q8 bytes a token as q8, $f16 as f16"; fi
+run 0 plan -m tiny.gguf -d null --context 64 --kv-type q8
+has out '^KV pages .* a token, q8'
 # 200 million tokens of the wide model's KV are 1.6 TB, the null device has 1.1.
 run 1 plan -m wide.gguf -d null --kv-tokens 200000000
 has out 'It does not fit: .* are missing'

@@ -227,7 +227,7 @@ int main(int argc, char **argv)
 		struct graph g = llama(&cases[i]);
 		struct blueprint b;
 		struct err err = {0};
-		const struct engine_options o = {.parallel = 8};
+		const struct engine_options o = {.parallel = 8, .kv_type = i % 2 ? KV_Q8 : KV_F16};
 		if (g.failed || blueprint_init(&b, &g, &o, &dev, &err) < 0) {
 			printf("%s: %s\n", cases[i].name, err.msg);
 			failed++;

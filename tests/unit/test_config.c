@@ -85,6 +85,7 @@ START_TEST(defaults)
 	ck_assert_str_eq(c->device, "auto");
 	ck_assert_int_eq((int)c->storage, STORAGE_BUFFER);
 	ck_assert_int_eq((int)c->plan, PLAN_GREEDY);
+	ck_assert_int_eq((int)c->kv_type, KV_F16);
 	ck_assert_uint_eq(c->parallel, 32);
 	ck_assert_uint_eq(c->batch_tok, 128);
 	ck_assert_uint_eq(c->prefill_tok, 64);
@@ -154,6 +155,7 @@ START_TEST(file_syntax)
 		 "request-timeout = 2h\n"
 		 "storage = texture2d\n"
 		 "plan = naive\n"
+		 "kv-type = q8\n"
 		 "log-level = debug",
 		 NULL, NULL, NULL, NULL);
 	ck_assert_msg(o.r == 0, "%s", o.e.msg);
@@ -169,6 +171,7 @@ START_TEST(file_syntax)
 	ck_assert_uint_eq(o.c->request_timeout_s, 7200);
 	ck_assert_int_eq((int)o.c->storage, STORAGE_TEXTURE2D);
 	ck_assert_int_eq((int)o.c->plan, PLAN_NAIVE);
+	ck_assert_int_eq((int)o.c->kv_type, KV_Q8);
 	ck_assert_int_eq((int)o.c->log_level, LOG_LEVEL_DEBUG);
 	config_free(o.c);
 	o = load("", NULL, NULL, NULL, NULL);
@@ -199,6 +202,7 @@ START_TEST(file_errors)
 		{"header-timeout = 2h\n", "1 to 3600 seconds"},
 		{"storage = texture\n", "(buffer, texture2d)"},
 		{"plan = Greedy\n", "(greedy, naive)"},
+		{"kv-type = q4\n", "(f16, q8)"},
 		{"log-level = loud\n", "(error, warning, info, debug)"},
 		{"device =\n", "device: must not be empty"},
 		{"model-id = a/b\n", "model-id: 'a/b'"},

@@ -143,7 +143,8 @@ static void same(const struct run *a, const struct run *b)
 	}
 }
 
-/* The same request: alone in one chunk, in small chunks, beside others, over a cached prefix. */
+/* The same request: alone in one chunk, in small chunks, beside others, over a cached prefix; once the most
+ * probable tokens with K and V as halves, once drawn ones with int8. */
 START_TEST(test_alone_and_together)
 {
 	static const struct sampling drawn = {.temperature = 1, .top_p = 1, .repetition_penalty = 1, .seed = 99,
@@ -152,6 +153,7 @@ START_TEST(test_alone_and_together)
 		for (int form = 0; form < 2; form++) {
 			const struct sampling *s = form ? &drawn : &greedy;
 			struct engine_options o = options(d);
+			o.kv_type = form ? KV_Q8 : KV_F16;
 			struct engine *e = open_engine(&o);
 			struct run alone, chunked, many[6], again;
 			start(e, &alone, 70, 1, true);
@@ -215,7 +217,7 @@ END_TEST
 
 /* Device and reference agree on the log-probabilities of a prompt; and those of a prompt are the same
  * however it is cut. */
-static void check_prompt_logprobs(void)
+static void check_prompt_logprobs(enum kv_type kv)
 {
 	struct position_out ref[60], dev[60], cut[60];
 	struct position_out *const outs[] = {ref, dev, cut};
@@ -224,6 +226,7 @@ static void check_prompt_logprobs(void)
 			struct engine_options o = options(d);
 			struct err err = {0};
 			struct run r;
+			o.kv_type = kv;
 			if (form == 0)
 				o.device = "reference";
 			struct engine *e = open_engine(&o);
@@ -253,14 +256,16 @@ static void check_prompt_logprobs(void)
 						kl += exp((double)ref[i].top[k].logprob) *
 						      (double)(ref[i].top[k].logprob - dev[i].top[j].logprob) / 59;
 		}
-		printf("%s:%u: KL divergence to the reference about %.2g a token\n", devs[d].backend, devs[d].index, kl);
+		printf("%s:%u: KL divergence to the reference about %.2g a token, KV as %s\n", devs[d].backend,
+		       devs[d].index, kl, kv == KV_Q8 ? "q8" : "f16");
 		ck_assert(fabs(kl) < 0.02);
 	}
 }
 
 START_TEST(test_prompt_logprobs)
 {
-	check_prompt_logprobs();
+	check_prompt_logprobs(KV_F16);
+	check_prompt_logprobs(KV_Q8);
 }
 END_TEST
 
@@ -274,15 +279,16 @@ START_TEST(test_mixed_formats)
 	p.embd = p.ffn = 256;
 	model_close(&model);
 	open_model(&p);
-	check_prompt_logprobs();
+	check_prompt_logprobs(KV_F16);
 }
 END_TEST
 
 /* A fork goes on as its parent would, and leaves it alone. */
 START_TEST(test_fork)
 {
-	for (uint32_t d = 0; d < n_devs; d++) {
-		struct engine_options o = options(d);
+	for (uint32_t i = 0; i < n_devs * 2; i++) {
+		struct engine_options o = options(i / 2);
+		o.kv_type = i % 2 ? KV_Q8 : KV_F16;
 		struct engine *e = open_engine(&o);
 		struct err err = {0};
 		struct run a, b, want;
