@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #define NAME "driftd-step.lock"
-#define SHARED_DIR "/run/lock"
 
 static int open_in(const char *dir)
 {
@@ -24,11 +23,10 @@ static int open_in(const char *dir)
 	return fd;
 }
 
-void claim_init(struct claim *c, const char *dir)
+bool claim_init(struct claim *c, const char *dir)
 {
-	c->fd = open_in(SHARED_DIR);
-	if (c->fd < 0 && dir)
-		c->fd = open_in(dir);
+	c->fd = open_in(dir);
+	return c->fd >= 0;
 }
 
 void claim_done(struct claim *c)

@@ -10,9 +10,11 @@ struct claim {
 	int fd; /* -1: there is no file to lock, and nobody may */
 };
 
-/* Opens the file: in /run/lock, or in `dir` (may be NULL) where that can't be. Never fails: without a
- * file claim_take says no. */
-void claim_init(struct claim *c, const char *dir);
+#define CLAIM_DIR "/run/lock" /* where everybody's file is, if that can be */
+
+/* Opens the file in `dir`, and makes it where it is not there. True when there is a file now; without one
+ * claim_take says no. */
+bool claim_init(struct claim *c, const char *dir);
 void claim_done(struct claim *c);
 
 /* Takes the right, without waiting; false when somebody has it. */

@@ -301,7 +301,8 @@ int device_open(const struct blueprint *b, const struct be_ops *ops, const struc
 	for (uint32_t i = 0; r == 0 && i < b->lowered.n_launches; i++)
 		for (uint32_t a = 0; a < b->lowered.launches[i].n_args; a++)
 			d->args[(size_t)i * LAUNCH_ARGS_MAX + a] = make_arg(d, &b->lowered.launches[i].args[a]);
-	claim_init(&d->claim, o->cache_dir);
+	if (!claim_init(&d->claim, CLAIM_DIR) && o->cache_dir)
+		claim_init(&d->claim, o->cache_dir);
 	if (r == 0 && b->stage_bytes) {
 		d->workers = o->disable & FEATURE_PERSISTENT ? 0 : b->dev.together;
 		device_step_args(d);

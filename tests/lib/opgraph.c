@@ -111,8 +111,8 @@ void test_step_sequence(struct test_step *s, uint32_t from, uint32_t n, const ui
 	}
 }
 
-static void fill_rows(const struct graph *g, const struct test_step *t, uint32_t stride,
-		      uint32_t *tables, float *rope, float *logits, struct step_rows *ret)
+void test_step_rows(const struct graph *g, const struct test_step *t, uint32_t stride,
+		    uint32_t *tables, float *rope, float *logits, struct step_rows *ret)
 {
 	for (uint32_t i = 0; i < t->n_tables; i++)
 		for (uint32_t k = 0; k < stride; k++)
@@ -162,7 +162,7 @@ void test_run_device(const struct graph *g, const struct engine_options *o,
 	struct device *d = open_device(g, o, dev, ops, &b);
 	for (uint32_t i = 0; i < n_steps; i++) {
 		struct step_rows s;
-		fill_rows(g, &steps[i], b.table_stride, tables, rope, ret, &s);
+		test_step_rows(g, &steps[i], b.table_stride, tables, rope, ret, &s);
 		int r = device_run(d, &s, &err);
 		ck_assert_msg(r == 0, "device_run: %s", err.msg);
 	}
@@ -188,7 +188,7 @@ float test_compare(const struct graph *g, const struct engine_options *o, const 
 	ck_assert_msg(r == 0, "reference_new: %s", err.msg);
 	for (uint32_t i = 0; i < n_steps; i++) {
 		struct step_rows s;
-		fill_rows(g, &steps[i], b.table_stride, tables, rope, got, &s);
+		test_step_rows(g, &steps[i], b.table_stride, tables, rope, got, &s);
 		r = device_run(d, &s, &err);
 		ck_assert_msg(r == 0, "device_run: %s", err.msg);
 		s.logits = want;

@@ -33,6 +33,12 @@ struct test_step {
 void test_step_sequence(struct test_step *s, uint32_t from, uint32_t n, const uint32_t *pages,
 			uint32_t n_pages, uint64_t seed, uint32_t n_vocab_table);
 
+/* The step as core takes it. `tables`, `rope` and `logits` are the caller's, as large as the step needs
+ * (tables of `stride` entries), and stay in use. */
+struct step_rows;
+void test_step_rows(const struct graph *g, const struct test_step *t, uint32_t stride,
+		    uint32_t *tables, float *rope, float *logits, struct step_rows *ret);
+
 /* Runs the steps one after another on both executors and compares the logits of each: `tolerance`
  * is relative to the largest of the reference. Returns the largest error found; fails the test by
  * ck_assert where a call fails. `o` names device, storage and plan. */
