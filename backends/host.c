@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
 #endif
@@ -179,6 +180,36 @@ unsigned host_cpus(void)
 		return 1;
 	n = CPU_COUNT(&set);
 	return n > 0 ? (unsigned)n : 1;
+}
+
+#define LARGE_PAGE ((size_t)2 << 20)
+
+void *host_pages(size_t bytes)
+{
+	size_t all;
+	char *p;
+
+	if (bytes == 0 || !ck_add(bytes, LARGE_PAGE, &all))
+		return NULL;
+	p = mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return NULL;
+	/* begin where a large page can, and give back what is over at both ends */
+	const size_t before = (LARGE_PAGE - (uintptr_t)p % LARGE_PAGE) % LARGE_PAGE;
+	const size_t kept = (bytes + 4095) & ~(size_t)4095;
+	if (before)
+		munmap(p, before);
+	if (all - before > kept)
+		munmap(p + before + kept, all - before - kept);
+	/* refused: small pages, then */
+	(void)madvise(p + before, kept, MADV_HUGEPAGE);
+	return p + before;
+}
+
+void host_pages_free(void *p, size_t bytes)
+{
+	if (p)
+		munmap(p, (bytes + 4095) & ~(size_t)4095);
 }
 
 unsigned host_workers(unsigned units)

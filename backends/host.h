@@ -19,6 +19,12 @@ size_t host_free_bytes(const char *root);
 /* CPUs that this process may run on, at least 1. Any thread. */
 unsigned host_cpus(void);
 
+/* Zeroed memory of `bytes`, in large pages where the system has them: weights are read from end to end for
+ * every token, and with small pages a core waits for its page tables. NULL where that can't be. Freed by
+ * host_pages_free with the same size (NULL is fine). Any thread. */
+void *host_pages(size_t bytes);
+void host_pages_free(void *p, size_t bytes);
+
 /* How many of a driver's `units` workers can really run side by side: not more than the CPUs this process
  * may use, nor than POCL_MAX_PTHREAD_COUNT says. At least 1. */
 unsigned host_workers(unsigned units);

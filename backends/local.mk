@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += libbackends.a
-libbackends_a_SOURCES = backends/backend.h backends/backends.c backends/backends.h backends/host.c backends/host.h backends/seal.c backends/seal.h \
+libbackends_a_SOURCES = backends/backend.h backends/backends.c backends/backends.h backends/host.c backends/host.h backends/buildlog.c backends/buildlog.h backends/seal.c backends/seal.h \
   backends/null/null.c backends/null/null.h
 if WITH_OPENCL
 libbackends_a_SOURCES += backends/opencl/error.c backends/opencl/opencl.c backends/opencl/opencl.h \

@@ -10,9 +10,11 @@
 #include <string.h>
 
 #include "backends/backends.h"
+#include "backends/host.h"
 #include "base/checked.h"
 
 #define TEXEL_BYTES 16
+#define LARGE_BYTES ((size_t)4 << 20) /* where large pages begin to pay */
 #define PARAM_MEM UINT32_MAX /* ocl_param.bytes of a cl_mem */
 
 static void ocl_close(struct be_dev *dev);
@@ -59,8 +61,11 @@ static void ocl_mem_free(struct be_dev *dev, struct be_mem *mem)
 {
 	if (!mem)
 		return;
-	/* OpenCL keeps the memory until queued commands that use it are done. */
+	/* OpenCL keeps its own memory until queued commands that use it are done; not ours. */
+	if (mem->pages)
+		clFinish(dev->queue);
 	clReleaseMemObject(mem->mem);
+	host_pages_free(mem->pages, mem->bytes);
 	dev->stats.bytes[mem->kind] -= mem->bytes;
 	if (mem->prev)
 		mem->prev->next = mem->next;
@@ -128,6 +133,7 @@ static int ocl_buffer(struct be_dev *dev, size_t bytes, enum be_mem_kind kind, s
 		      struct err *reterr)
 {
 	cl_int r = CL_SUCCESS;
+	void *pages = NULL;
 	cl_mem mem;
 
 	if (bytes == 0 || kind >= BE_MEM_KINDS)
@@ -137,8 +143,17 @@ static int ocl_buffer(struct be_dev *dev, size_t bytes, enum be_mem_kind kind, s
 		return err_set(reterr, -ENOMEM,
 			       "opencl:%u: a buffer of %zu bytes, the largest here is %zu",
 			       dev->info.index, bytes, dev->info.buffer_max_bytes);
-	mem = clCreateBuffer(dev->context, CL_MEM_READ_WRITE, bytes, NULL, &r);
-	return mem_new(dev, mem, r, bytes, kind, false, ret, reterr);
+	/* only what is read whole: of a page pool, large pages would take more than is used */
+	if (kind == BE_MEM_WEIGHTS && dev->info.type == BE_CPU && bytes >= LARGE_BYTES)
+		pages = host_pages(bytes);
+	mem = clCreateBuffer(dev->context, CL_MEM_READ_WRITE | (pages ? CL_MEM_USE_HOST_PTR : 0),
+			     bytes, pages, &r);
+	r = mem_new(dev, mem, r, bytes, kind, false, ret, reterr);
+	if (r)
+		host_pages_free(pages, bytes);
+	else
+		(*ret)->pages = pages;
+	return r;
 }
 
 static int ocl_image(struct be_dev *dev, size_t w, size_t h, enum be_texel texel,

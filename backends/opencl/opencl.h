@@ -14,6 +14,7 @@
 struct be_mem {
 	struct be_mem *prev, *next; /* in the device's list */
 	cl_mem mem;
+	void *pages; /* of host_pages, or NULL: OpenCL's own memory */
 	uint64_t serial; /* never used twice on a device, unlike cl_mem's address */
 	size_t bytes;
 	enum be_mem_kind kind;

@@ -7,30 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backends/buildlog.h"
 #include "backends/seal.h"
 
-#define LOG_LINES 15
 #define LOG_BYTES_MAX (UINT64_C(16) << 20)
 #define BINARY_BYTES_MAX (UINT64_C(1) << 30)
-
-/* Where the line with the first error begins: warnings before it only take its room. */
-static const char *first_error(const char *log)
-{
-	const char *s = strstr(log, "error");
-
-	if (!s)
-		return log;
-	while (s > log && s[-1] != '\n')
-		s--;
-	return s;
-}
 
 /* The lines of the compiler's log from the first error on as one line, malloc'd; NULL when there is
  * none. */
 static char *build_log(struct be_dev *dev, cl_program program)
 {
-	size_t n = 0, out = 0;
-	unsigned lines = 0;
+	size_t n = 0;
 	char *log;
 
 	if (clGetProgramBuildInfo(program, dev->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &n) !=
@@ -45,23 +32,7 @@ static char *build_log(struct be_dev *dev, cl_program program)
 		free(log);
 		return NULL;
 	}
-	for (const char *s = first_error(log); *s && lines < LOG_LINES; s++) {
-		char c = *s;
-
-		if (c == '\n') {
-			lines++;
-			c = '|';
-		}
-		if ((unsigned char)c < 32)
-			c = ' ';
-		/* One separator between lines, none at the start. */
-		if (c == '|' && (out == 0 || log[out - 1] == '|'))
-			continue;
-		log[out++] = c;
-	}
-	while (out > 0 && (log[out - 1] == '|' || log[out - 1] == ' '))
-		out--;
-	log[out] = '\0';
+	buildlog_one_line(log);
 	return log;
 }
 
