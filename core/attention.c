@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#define ENTRIES_MIN 64
 #define HEADS_GROUP_MAX 8 /* heads a work-group: what local memory and registers hold */
 
 _Static_assert(ATTENTION_PART_TOK % KV_PAGE_TOK == 0, "a partition is whole pages");
@@ -51,7 +52,9 @@ int attention_cut_init(struct attention_cut *c, struct graph *g, const struct kg
 	if (parts < 2 || busy <= c->items)
 		return 0;
 	/* the longest context in one row, or shorter ones in several */
-	c->entries = parts > busy * 4 ? parts : busy * 4;
+	c->entries = busy > ENTRIES_MIN / 2 ? busy * 2 : ENTRIES_MIN;
+	if (c->entries < parts)
+		c->entries = parts;
 	if (c->entries > (uint64_t)parts * batch_tok)
 		c->entries = parts * batch_tok;
 	for (uint32_t i = 0; i < g->n_ops; i++) {

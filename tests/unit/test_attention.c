@@ -27,27 +27,29 @@ static void setup(void)
 	ck_assert_msg(n_devs > 0, "no usable device: install pocl-opencl-icd");
 }
 
-/* Where attention runs: a device as it is, or taken for a GPU. */
+/* Where attention runs: a device as it is, one without dot products, or taken for a GPU. */
 struct place {
 	const char *name;
-	bool gpu;
+	bool portable, gpu;
 	enum kv_type kv;
 	float tolerance; /* of the largest output */
 };
 static const struct place places[] = {
-	{"items, f16", false, KV_F16, 5e-4f},
-	{"items, q8", false, KV_Q8, 2e-2f},
-	{"groups, f16", true, KV_F16, 5e-4f},
-	{"groups, q8", true, KV_Q8, 2e-2f},
+	{"items, f16", false, false, KV_F16, 5e-4f},
+	{"items, q8", false, false, KV_Q8, 2e-2f},
+	{"portable, q8", true, false, KV_Q8, 2e-2f},
+	{"groups, f16", true, true, KV_F16, 5e-4f},
+	{"groups, q8", true, true, KV_Q8, 2e-2f},
 };
 #define N_PLACES ((int)(sizeof places / sizeof *places))
 
 static struct be_info place_info(const struct place *p, uint32_t device)
 {
 	struct be_info info = devs[device];
+	if (p->portable)
+		info.dot = BE_DOT_PORTABLE;
 	if (p->gpu) {
 		info.type = BE_GPU;
-		info.dot = BE_DOT_PORTABLE;
 		info.together = 0;
 	}
 	return info;
@@ -190,7 +192,7 @@ START_TEST(test_reference)
 			const struct engine_options o = {.batch_tok = 64, .parallel = 64, .kv_tok = CONTEXT, .kv_type = p->kv,
 							 .storage = (enum storage_kind)storage, .cache_dir = cache_dir};
 			const float e = test_compare(&w.g, &o, &info, dev_ops[d], steps, n);
-			printf("%2u/%u heads of %-3u, %-11s %s:%u %-9s largest error %.2g\n", s->heads, s->kv_heads, s->d,
+			printf("%2u/%u heads of %-3u, %-12s %s:%u %-9s largest error %.2g\n", s->heads, s->kv_heads, s->d,
 			       p->name, info.backend, info.index, storage ? "texture2d" : "buffer", (double)e);
 			ck_assert_msg(e <= p->tolerance, "error %g", (double)e);
 		}
