@@ -147,7 +147,7 @@ START_TEST(test_linear)
 }
 END_TEST
 
-/* Any input: the products that take two terms (the logits' is one) keep 15 bits of it. */
+/* Blocks in which one element stands out have a second term and keep 15 bits of every element. */
 START_TEST(test_two_terms)
 {
 	static const enum format quants[] = {FORMAT_Q8_0, FORMAT_Q4_0, FORMAT_Q4_1, FORMAT_Q2_K, FORMAT_Q4_K, FORMAT_Q6_K};
@@ -156,11 +156,15 @@ START_TEST(test_two_terms)
 	uint8_t *table = test_weight(FORMAT_F32, ROWS_TABLE, k, 12), *w = test_weight(f, n, k, 13);
 	struct graph g = new_graph(n);
 	char what[64];
+	for (uint32_t i = 0; i < ROWS_TABLE * k; i += 32) {
+		const float outlier = 20;
+		memcpy(table + (i + i / 32 % 32) * sizeof outlier, &outlier, sizeof outlier);
+	}
 	tensor_id x = embed(&g, graph_weight(&g, "table", FORMAT_F32, ROWS_TABLE, k, table), false);
 	op_out(&g, OP_LINEAR, x, TENSOR_NONE, graph_weight(&g, "w", f, n, k, w), n, true);
 	snprintf(what, sizeof what, "linear %s, two terms", format_name(f));
 	storages_for(f);
-	compare_all(&g, what, 5e-5f); /* one term has about 4e-3 */
+	compare_all(&g, what, 2e-4f); /* one term has about 1e-2 */
 	graph_done(&g);
 	free(table);
 	free(w);
