@@ -23,7 +23,6 @@ struct device {
 	uint8_t *params;     /* host copy of the step's parameters */
 	uint64_t mark;       /* of the step that was submitted */
 	struct attention_step attention; /* its cut */
-	uint64_t n_launched; /* launches of steps so far */
 
 	/* where templates are functions of one kernel */
 	struct be_mem *stages, *sync;

@@ -48,7 +48,7 @@ static int sizes(struct layout *l, const struct graph *g, const struct be_info *
 		b->ints = tensor->format == FORMAT_I8;
 		b->slices = b->ints ? (tensor->channels + 15) / 16 : (tensor->channels + 3) / 4;
 		b->storage = is_planned(tensor) ? storage : STORAGE_BUFFER;
-		b->inner = inner_rows && b->ints && b->storage == STORAGE_BUFFER && dev->type == BE_CPU;
+		b->inner = inner_rows && b->ints && b->storage == STORAGE_BUFFER;
 		if (b->ints) /* products read whole groups of rows, and drop what they made of the rest */
 			n = (n + INNER_ROWS - 1) / INNER_ROWS * INNER_ROWS;
 		if (!ck_mul(n, b->slices, &texels) || texels > SIZE_MAX / 2 / TEXEL_BYTES)
