@@ -59,42 +59,67 @@ static int allocate(struct device *d, struct err *reterr)
 	return r;
 }
 
-static struct be_arg make_arg(const struct device *d, const struct karg *a)
+static struct stage_place stage_place(const void *ud, const struct karg *a)
 {
+	const struct device *d = ud;
 	const struct blueprint *b = d->b;
-	struct be_arg ret = {.type = BE_ARG_BUFFER};
+	const uint32_t kv = b->weights.n_shards, objects = kv + b->kv.n_shards;
+	struct stage_place p = {.offset_bytes = 0};
 	switch (a->type) {
-	case KARG_TENSOR: {
-		const struct binding *t = &b->layout.bindings[a->index];
-		ret.mem = d->objects[t->object];
-		ret.offset = t->offset;
-		if (t->storage == STORAGE_TEXTURE2D)
-			ret.type = BE_ARG_IMAGE;
-		break;
-	}
 	case KARG_WEIGHT:
-		ret.mem = d->weights[b->weights.places[a->index].shard];
-		ret.offset = b->weights.places[a->index].offset_bytes;
+		p.object = b->weights.places[a->index].shard;
+		p.offset_bytes = b->weights.places[a->index].offset_bytes;
 		break;
 	case KARG_KV_K:
 	case KARG_KV_V: {
-		const struct shard_place *p = &b->kv.places[a->index * 2 + (a->type == KARG_KV_V)];
-		ret.mem = d->kv[p->shard];
-		ret.offset = p->offset_bytes;
+		const struct shard_place *s = &b->kv.places[a->index * 2 + (a->type == KARG_KV_V)];
+		p.object = kv + s->shard;
+		p.offset_bytes = s->offset_bytes;
 		break;
 	}
+	case KARG_TENSOR:
+		p.object = objects + b->layout.bindings[a->index].object;
+		p.offset_bytes = b->layout.bindings[a->index].offset;
+		break;
 	case KARG_STEP:
-		ret.mem = d->step;
-		ret.offset = b->section_offset[a->index];
+		p.object = objects + b->layout.n_objects;
+		p.offset_bytes = b->section_offset[a->index];
 		break;
 	case KARG_BEST:
-		ret.mem = d->best;
+		p.object = objects + b->layout.n_objects + 1;
 		break;
 	case KARG_ROWS:
-		ret = (struct be_arg){.type = BE_ARG_VALUE, .bytes = 4};
 		break;
 	}
-	return ret;
+	return p;
+}
+
+/* The memory objects, numbered as stage_place() does. */
+struct be_mem *device_object(const struct device *d, uint32_t i)
+{
+	const struct blueprint *b = d->b;
+
+	if (i < b->weights.n_shards)
+		return d->weights[i];
+	i -= b->weights.n_shards;
+	if (i < b->kv.n_shards)
+		return d->kv[i];
+	i -= b->kv.n_shards;
+	if (i < b->layout.n_objects)
+		return d->objects[i];
+	return i == b->layout.n_objects ? d->step : d->best;
+}
+
+static struct be_arg make_arg(const struct device *d, const struct karg *a)
+{
+	if (a->type == KARG_ROWS)
+		return (struct be_arg){.type = BE_ARG_VALUE, .bytes = 4};
+	const struct stage_place p = stage_place(d, a);
+	const bool image =
+		a->type == KARG_TENSOR && d->b->layout.bindings[a->index].storage == STORAGE_TEXTURE2D;
+	return (struct be_arg){.type = image ? BE_ARG_IMAGE : BE_ARG_BUFFER,
+			       .mem = device_object(d, p.object),
+			       .offset = p.offset_bytes};
 }
 
 static void progress(const struct engine_options *o, const char *what, double fraction)
@@ -142,41 +167,6 @@ static int load_weights(struct device *d, const struct engine_options *o, struct
 		r = device_wait(d, reterr);
 	free(staging);
 	return r;
-}
-
-static struct stage_place stage_place(const void *ud, const struct karg *a)
-{
-	const struct device *d = ud;
-	const struct blueprint *b = d->b;
-	const uint32_t kv = b->weights.n_shards, objects = kv + b->kv.n_shards;
-	struct stage_place p = {.offset_bytes = 0};
-	switch (a->type) {
-	case KARG_WEIGHT:
-		p.object = b->weights.places[a->index].shard;
-		p.offset_bytes = b->weights.places[a->index].offset_bytes;
-		break;
-	case KARG_KV_K:
-	case KARG_KV_V: {
-		const struct shard_place *s = &b->kv.places[a->index * 2 + (a->type == KARG_KV_V)];
-		p.object = kv + s->shard;
-		p.offset_bytes = s->offset_bytes;
-		break;
-	}
-	case KARG_TENSOR:
-		p.object = objects + b->layout.bindings[a->index].object;
-		p.offset_bytes = b->layout.bindings[a->index].offset;
-		break;
-	case KARG_STEP:
-		p.object = objects + b->layout.n_objects;
-		p.offset_bytes = b->section_offset[a->index];
-		break;
-	case KARG_BEST:
-		p.object = objects + b->layout.n_objects + 1;
-		break;
-	case KARG_ROWS:
-		break;
-	}
-	return p;
 }
 
 /* The stages of a step kernel, and its barrier at rest. */

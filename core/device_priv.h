@@ -37,6 +37,10 @@ struct device {
 	uint64_t n_slow, n_gave_up; /* for tests and statistics */
 };
 
+/* Memory object `i`, in the numbering of stages: weights, K and V, the layout's, the step's parameters, the
+ * best tokens. */
+struct be_mem *device_object(const struct device *d, uint32_t i);
+
 /* Arguments of the step kernel, prepared once. */
 void device_step_args(struct device *d);
 

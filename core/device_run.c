@@ -84,21 +84,11 @@ enum { ARG_STAGES = STEP_OBJECTS, ARG_SYNC, ARG_FIRST, ARG_STOP, ARG_PHASE, ARG_
 void device_step_args(struct device *d)
 {
 	const struct blueprint *b = d->b;
+	const uint32_t n = b->weights.n_shards + b->kv.n_shards + b->layout.n_objects + 1 + (d->best != NULL);
 	struct be_arg *a = d->step_args;
-	uint32_t n = 0;
 
-	/* in the order of stage_place() */
-	for (uint32_t i = 0; i < b->weights.n_shards; i++)
-		a[n++].mem = d->weights[i];
-	for (uint32_t i = 0; i < b->kv.n_shards; i++)
-		a[n++].mem = d->kv[i];
-	for (uint32_t i = 0; i < b->layout.n_objects; i++)
-		a[n++].mem = d->objects[i];
-	a[n++].mem = d->step;
-	if (d->best)
-		a[n++].mem = d->best;
-	while (n < STEP_OBJECTS)
-		a[n++].mem = d->step; /* nobody looks */
+	for (uint32_t i = 0; i < STEP_OBJECTS; i++)
+		a[i].mem = i < n ? device_object(d, i) : d->step; /* at those beyond nobody looks */
 	a[ARG_STAGES].mem = d->stages;
 	a[ARG_SYNC].mem = d->sync;
 	for (uint32_t i = ARG_FIRST; i < ARGS; i++)
