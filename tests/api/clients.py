@@ -93,7 +93,7 @@ def early_close_cancels(server):
                                                extra_body={"ignore_eos": True})
     next(iter(stream))
     stream.close()
-    server.wait_idle(5)
+    server.wait_idle()
 
 
 @test

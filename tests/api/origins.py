@@ -212,7 +212,7 @@ def unix_socket(starter):
         path = os.path.join(folder, "s")
         with starter.start(host="unix:" + path, wait=False):
             assert os.stat(path).st_mode & 0o777 == 0o660
-            wait_for(lambda: b" 200 " in over_unix(path, "x"), 20, "not ready")
+            wait_for(lambda: b" 200 " in over_unix(path, "x"), "not ready")
             for host, origin, status in (("anything.at.all", None, 200), ("x", "null", 403),
                                          ("x", "http://evil.com", 403), ("x", "http://x", 403),
                                          ("x", "http://localhost:1", 200)):

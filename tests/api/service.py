@@ -44,7 +44,7 @@ def loading(starter):
             assert int(r.headers["retry-after"]) >= 1
         check_error(server.get("/nope"), 404)
         assert server.get("/metrics").status == 200
-        wait_for(lambda: server.get("/health").status == 200, 10, "never ready")
+        wait_for(lambda: server.get("/health").status == 200, "never ready")
         assert server.post(TEXT, {"prompt": "x", "max_tokens": 1}).status == 200
 
 

@@ -4,7 +4,7 @@ import json
 import socket
 import time
 
-from harness import check_error, test
+from harness import check_error, ready, test, wait_for
 
 BODY = b'{"prompt":"Hi","max_tokens":1}'
 GET = b"GET /health HTTP/1.1\r\n"
@@ -120,8 +120,7 @@ def answers(got):
 def malformed(server):
     bad = []
     for what, data, allowed in MALFORMED:
-        got, closed = server.raw(data + (SECOND if b"GET /health" not in data[10:] else b""),
-                                 timeout=4)
+        got, closed = server.raw(data + (SECOND if b"GET /health" not in data[10:] else b""))
         found = answers(got)
         status = found[0] if found else 0
         # Never a second answer; refusals of the framing close.
@@ -175,7 +174,7 @@ def keep_alive_and_pipelining(server):
     one = POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
     bad = POST + b"Content-Length: 2\r\n\r\n{}"
     last = GET + b"Host: localhost\r\nConnection: close\r\n\r\n"
-    got, closed = server.raw(one + bad + SECOND + one + last, timeout=20)
+    got, closed = server.raw(one + bad + SECOND + one + last)
     assert closed and answers(got) == [200, 400, 200, 200, 200], got
     # A fault in the third request is answered once, then it is closed.
     got, closed = server.raw(SECOND + SECOND + GET + b"Host: localhost\nX: y\r\n\r\n" + SECOND)
@@ -247,22 +246,15 @@ def body_limit(starter):
 
         assert server.post("/v1/completions", body(18000)).status == 200
         check_error(server.post("/v1/completions", body(20000)), 413, code="body_too_large")
-        # Chunked: told as soon as it is too much, while the rest still comes.
+        # Chunked: told as soon as it is too much, with no end of the body in sight. Nothing is sent after
+        # that: bytes that meet a closed connection would take the answer with them.
         s = server.connect()
-        s.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n")
+        s.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n" +
+                  (b"400\r\n" + b"x" * 1024 + b"\r\n") * 20)
         got = b""
-        s.settimeout(0.3)
-        for _ in range(40):
-            try:
-                s.sendall(b"400\r\n" + b"x" * 1024 + b"\r\n")
-                got += s.recv(4096)
-            except socket.timeout:
-                continue
-            except OSError:
-                break
-            break
-        assert got.startswith(b"HTTP/1.1 413"), got[:100]
-        assert b"body_too_large" in got or b"body_too_large" in s.recv(4096)
+        while b"body_too_large" not in got and (part := s.recv(4096)):
+            got += part
+        assert got.startswith(b"HTTP/1.1 413") and b"body_too_large" in got, got[:100]
         s.close()
         server.alive()
 
@@ -274,15 +266,15 @@ def deadlines(starter):
         for first in (b"", GET + b"Host: localhost\r\nX: "):
             s = server.connect()
             s.sendall(first)
-            assert drip(s) < 6, first
+            assert drip(s) < 12, first
         s = server.connect()
         s.sendall(POST + b"Content-Length: 1000\r\n\r\n")
-        assert drip(s) < 6
+        assert drip(s) < 12
         # And nothing at all, either.
         s = server.connect()
         begin = time.monotonic()
         assert s.recv(10) == b""
-        assert time.monotonic() - begin < 6
+        assert time.monotonic() - begin < 12
         # A body too late is told so.
         s = server.connect()
         s.sendall(POST + b"Content-Length: 1000\r\n\r\n{")
@@ -317,7 +309,7 @@ def too_many_connections(starter):
         assert b"Retry-After" in got
         for s in held:
             s.close()
-        time.sleep(0.3)
+        wait_for(lambda: ready(server), "no connection is free again")
         server.alive()
 
 
