@@ -9,6 +9,7 @@
 #include "core/wpack_block.h"
 
 #define LANES_MAX 16
+#define ALIGN 16 /* of dwords: a vector of four is one load of a GPU */
 #define CHUNK_BYTES ((size_t)16 << 10) /* of a tile, written by all its rows before the next: stays in cache */
 
 static uint32_t div_up(uint32_t a, uint32_t b)
@@ -58,8 +59,10 @@ int wpack_init(struct wpack *p, const struct graph *g, const tensor_id *tensors,
 		}
 		p->n_tiles += part->n_tiles;
 	}
-	p->half_bytes = (size_t)lanes * wpack_row_bytes(k);
-	p->block_bytes = 2 * p->half_bytes;
+	p->head_bytes = (size_t)lanes * (k->n_half * 2 + k->n_byte);
+	p->heads_bytes = (2 * p->head_bytes + ALIGN - 1) / ALIGN * ALIGN;
+	p->quant_bytes = (size_t)lanes * k->n_dword * 4;
+	p->block_bytes = p->heads_bytes + 2 * p->quant_bytes;
 	if (!ck_mul(p->k / k->k_block, p->block_bytes, &p->tile_bytes) ||
 	    !ck_mul(p->tile_bytes, p->n_tiles, &p->bytes))
 		return err_set(reterr, -EINVAL, "tensor '%s': its size overflows", first->name);
@@ -125,15 +128,19 @@ void wpack_tiles(const struct wpack *p, const struct graph *g, uint32_t first, u
 	const uint8_t *rows[2 * LANES_MAX];
 
 	for (uint32_t t = 0; t < n; t++, dst += p->tile_bytes) {
-		if (find_rows(p, g, first + t, (size_t)n_blocks * k->src_bytes, rows))
+		if (find_rows(p, g, first + t, (size_t)n_blocks * k->src_bytes, rows) ||
+		    p->heads_bytes > 2 * p->head_bytes)
 			memset(dst, 0, p->tile_bytes);
 		for (uint32_t b = 0; b < n_blocks; b += chunk) {
 			const uint32_t m = n_blocks - b < chunk ? n_blocks - b : chunk;
 			uint8_t *out = dst + b * p->block_bytes;
-			for (uint32_t i = 0; i < 2 * p->lanes; i++)
+			for (uint32_t i = 0; i < 2 * p->lanes; i++) {
+				const uint32_t h = i / p->lanes;
 				if (rows[i])
 					k->row(rows[i] + (size_t)b * k->src_bytes, m, p->lanes, i % p->lanes,
-					       out + i / p->lanes * p->half_bytes, p->block_bytes);
+					       out + h * p->head_bytes,
+					       out + p->heads_bytes + h * p->quant_bytes, p->block_bytes);
+			}
 		}
 	}
 }

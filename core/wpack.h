@@ -3,8 +3,9 @@
  * neighbouring work-items) holds neighbouring rows; two such halves, A and B, make a tile, which is
  * what one work-item of kernels/linear.k computes. Which logical rows meet in a tile is the pairing:
  * RoPE's two channels, or gate and up, are then the same lane of A and B, and the epilogue is
- * element-wise. Inside a tile: blocks along K, each half A, half B, each halves, bytes, dwords
- * (wpack_block.h; kernels/formats.k reads them). Bits are the file's, only their order changes.
+ * element-wise. Inside a tile: blocks along K, each the heads (halves, bytes) of A and B, then the dwords
+ * of A and B, which begin at a multiple of 16 bytes (wpack_block.h; kernels/formats.k reads them). Bits are
+ * the file's, only their order changes.
  * (ML Drift, section 3.1: weights in a device's own layout.) */
 #pragma once
 
@@ -35,7 +36,8 @@ struct wpack {
 	struct wpack_part parts[WPACK_PARTS]; /* with WPACK_GATE: two, over the same tiles */
 	uint32_t head_dim;  /* of WPACK_ROPE */
 	bool neox;
-	size_t half_bytes, block_bytes, tile_bytes, bytes;
+	/* of a half's head, of both and what fills up; of a half's dwords; of a block, a tile, all */
+	size_t head_bytes, heads_bytes, quant_bytes, block_bytes, tile_bytes, bytes;
 };
 
 /* Lays out `n_parts` weights of one format and row length as one. `lanes` divides head_dim / 2 where

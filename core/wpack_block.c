@@ -220,26 +220,25 @@ static inline void take_q6_k(const uint8_t *p, struct row_block *r)
 
 /* The counts are constants wherever this is used: the loops become a few stores. */
 static inline void put(const struct row_block *r, uint32_t n_half, uint32_t n_byte, uint32_t n_dword,
-		       uint32_t lanes, uint32_t lane, uint8_t *half)
+		       uint32_t lanes, uint32_t lane, uint8_t *head, uint8_t *quants)
 {
 	for (uint32_t i = 0; i < n_half; i++)
-		memcpy(half + ((size_t)i * lanes + lane) * 2, &r->half[i], 2);
-	half += (size_t)n_half * lanes * 2;
+		memcpy(head + ((size_t)i * lanes + lane) * 2, &r->half[i], 2);
+	head += (size_t)n_half * lanes * 2;
 	for (uint32_t i = 0; i < n_byte; i++)
-		half[(size_t)i * lanes + lane] = r->byte[i];
-	half += (size_t)n_byte * lanes;
+		head[(size_t)i * lanes + lane] = r->byte[i];
 	for (uint32_t i = 0; i < n_dword; i++)
-		memcpy(half + ((size_t)i * lanes + lane) * 4, &r->dword[i], 4);
+		memcpy(quants + ((size_t)i * lanes + lane) * 4, &r->dword[i], 4);
 }
 
 #define ROW(name, take, src_bytes, n_half, n_byte, n_dword)                                        \
 	static void name(const uint8_t *src, uint32_t n, uint32_t lanes, uint32_t lane,            \
-			 uint8_t *half, size_t block_bytes)                                        \
+			 uint8_t *head, uint8_t *quants, size_t block_bytes)                       \
 	{                                                                                          \
 		struct row_block r;                                                                \
-		for (; n; n--, src += (src_bytes), half += block_bytes) {                          \
+		for (; n; n--, src += (src_bytes), head += block_bytes, quants += block_bytes) {   \
 			take(src, &r);                                                             \
-			put(&r, n_half, n_byte, n_dword, lanes, lane, half);                       \
+			put(&r, n_half, n_byte, n_dword, lanes, lane, head, quants);               \
 		}                                                                                  \
 	}
 #define FORMATS(f)                                                                                 \

@@ -22,14 +22,14 @@ static const enum format formats[] = {FORMAT_F32,  FORMAT_F16,  FORMAT_BF16, FOR
 
 struct reader {
 	const struct wpack_layout *k;
-	const uint8_t *half;
+	const uint8_t *head, *quants; /* of the half */
 	uint32_t lanes, lane;
 };
 
 static uint16_t half_at(const struct reader *r, uint32_t i)
 {
 	uint16_t h;
-	memcpy(&h, r->half + (size_t)(i * r->lanes + r->lane) * 2, 2);
+	memcpy(&h, r->head + (size_t)(i * r->lanes + r->lane) * 2, 2);
 	return h;
 }
 
@@ -40,14 +40,13 @@ static float float_at(const struct reader *r, uint32_t i)
 
 static uint8_t byte_at(const struct reader *r, uint32_t i)
 {
-	return r->half[r->k->n_half * r->lanes * 2 + i * r->lanes + r->lane];
+	return r->head[r->k->n_half * r->lanes * 2 + i * r->lanes + r->lane];
 }
 
 static uint32_t dword_at(const struct reader *r, uint32_t i)
 {
-	const size_t from = (size_t)r->lanes * (r->k->n_half * 2 + r->k->n_byte);
 	uint32_t d;
-	memcpy(&d, r->half + from + (size_t)(i * r->lanes + r->lane) * 4, 4);
+	memcpy(&d, r->quants + (size_t)(i * r->lanes + r->lane) * 4, 4);
 	return d;
 }
 
@@ -161,8 +160,9 @@ static void check_tiles(const struct wpack *p, const struct graph *g, const uint
 			seen[part][row]++;
 		}
 		for (uint32_t e = 0; e < p->k; e++) {
-			const struct reader r = {k, packed + tile * p->tile_bytes + e / k->k_block * p->block_bytes +
-							    half * p->half_bytes, p->lanes, lane};
+			const uint8_t *block = packed + tile * p->tile_bytes + e / k->k_block * p->block_bytes;
+			const struct reader r = {k, block + half * p->head_bytes,
+						 block + p->heads_bytes + half * p->quant_bytes, p->lanes, lane};
 			const float got = value(&r, e % k->k_block);
 			if (there)
 				ck_assert_msg(memcmp(&got, &want[e], 4) == 0 || (got == 0 && want[e] == 0),
@@ -194,6 +194,8 @@ static void check_pairing(enum format f, uint32_t lanes, const enum wpack_pairin
 	}
 	int r = wpack_init(&p, &g, ids, pairings, n_parts, lanes, 32, neox, &err);
 	ck_assert_msg(r == 0, "%s", err.msg);
+	/* vectors of quants are loaded at once */
+	ck_assert_uint_eq(p.heads_bytes % 16 + p.block_bytes % 16, 0);
 	uint8_t *packed = malloc(p.bytes);
 	ck_assert_ptr_nonnull(packed);
 	memset(packed, 0xa5, p.bytes); /* nothing may be left as it was */
@@ -229,8 +231,9 @@ START_TEST(test_sizes)
 		const struct format_info *f = format_get(formats[i]);
 		ck_assert_ptr_nonnull(k);
 		ck_assert_uint_eq(k->src_bytes, k->k_block / f->block * f->block_bytes);
-		ck_assert_uint_ge(wpack_row_bytes(k), k->src_bytes);
-		ck_assert_uint_le(wpack_row_bytes(k), k->src_bytes + 4);
+		const uint32_t bytes = k->n_half * 2 + k->n_byte + k->n_dword * 4;
+		ck_assert_uint_ge(bytes, k->src_bytes);
+		ck_assert_uint_le(bytes, k->src_bytes + 4);
 	}
 	ck_assert_ptr_null(wpack_layout_of(FORMAT_I8));
 }
