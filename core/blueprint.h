@@ -12,7 +12,6 @@
 #include "core/lower.h"
 #include "core/shards.h"
 
-#define SYNC_BYTES 256 /* of a step kernel's barrier */
 
 struct blueprint {
 	struct be_info dev;

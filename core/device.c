@@ -173,13 +173,14 @@ static int load_weights(struct device *d, const struct engine_options *o, struct
 static int write_stages(struct device *d, struct err *reterr)
 {
 	const struct lowered *l = &d->b->lowered;
-	const uint8_t zeros[SYNC_BYTES] = {0};
+	static const uint8_t zeros[SYNC_BYTES];
 	uint64_t *list = calloc(max_size(l->n_launches, 1), STAGE_WORDS * sizeof *list);
 
 	if (!list)
 		return err_set(reterr, -ENOMEM, "out of memory opening a device");
 	for (uint32_t i = 0; i < l->n_launches; i++)
 		stage_write(&l->launches[i], stage_place, d, list + (size_t)i * STAGE_WORDS);
+	stages_look_ahead(l, list);
 	int r = d->ops->write(d->dev, d->stages, 0, list, d->b->stage_bytes, reterr);
 	if (r == 0)
 		r = d->ops->write(d->dev, d->sync, 0, zeros, SYNC_BYTES, reterr);
@@ -294,7 +295,7 @@ int device_open(const struct blueprint *b, const struct be_ops *ops, const struc
 	if (!claim_init(&d->claim, CLAIM_DIR) && o->cache_dir)
 		claim_init(&d->claim, o->cache_dir);
 	if (r == 0 && b->stage_bytes) {
-		d->workers = o->disable & FEATURE_PERSISTENT ? 0 : b->dev.together;
+		d->workers = o->disable & FEATURE_PERSISTENT ? 0 : (uint32_t)min_size(b->dev.together, STEP_WORKERS_MAX);
 		device_step_args(d);
 		r = write_stages(d, reterr);
 	}

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/checked.h"
 #include "base/clock.h"
 #include "core/device_priv.h"
 
@@ -133,8 +134,7 @@ static int launch_list(struct device *d, uint32_t first, uint32_t stop, const st
 		}
 		if (n == 0 || (k->by_split && !d->attention.split && k->kernel[0] == KERNEL_NONE))
 			continue;
-		if (groups > d->b->dev.compute_units)
-			groups = d->b->dev.compute_units;
+		groups = (uint32_t)min_size(groups, min_size(d->b->dev.compute_units, STEP_WORKERS_MAX));
 		r = launch_stages(d, i, i + 1, groups, s, reterr);
 	}
 	return r;
@@ -266,7 +266,7 @@ static int queue_step(struct device *d, const struct step_rows *s, struct err *r
 	if (r == 0 && s->n_out)
 		r = read_results(d, s, reterr);
 	if (r == 0 && d->claimed)
-		r = d->ops->read(d->dev, d->sync, 48 * sizeof(uint32_t), &d->gave_up, sizeof d->gave_up, reterr);
+		r = d->ops->read(d->dev, d->sync, SYNC_GAVE_UP * sizeof(uint32_t), &d->gave_up, sizeof d->gave_up, reterr);
 	if (r == 0)
 		r = d->ops->mark(d->dev, &d->mark, reterr);
 	return r;

@@ -60,11 +60,20 @@ enum {
 	STAGE_GRID = 7,     /* enum grid */
 	STAGE_ROWS = 8,     /* 0: rows of the step, 1: rows with logits */
 	STAGE_SPLIT = 9,    /* 1: the last variant where a step's attention is split */
-	STAGE_ARGS = 10,    /* then (object, byte offset) for each buffer */
+	STAGE_NEXT = 10,    /* (object, byte offset) of the weights that a later stage is the next to read */
+	STAGE_NEXT_TILE_BYTES = 12,
+	STAGE_NEXT_TILES = 13, /* 0: there are none */
+	STAGE_ARGS = 14,       /* then (object, byte offset) for each buffer */
 	STAGE_WORDS = 48,
 	STAGE_ARGS_MAX = (STAGE_WORDS - STAGE_ARGS) / 2,
 };
 #define STEP_ENTRY "driftd_step"
+#define STEP_WORKERS_MAX 256
+#define STEP_NEIGHBOURS 8     /* of so many workers' parts does one look for work, its own included */
+#define STEP_AHEAD_LINES 4096 /* most lines of 64 bytes that a worker asks for early: a quarter of a MiB */
+#define SYNC_GAVE_UP 32       /* in a step kernel's barrier, in ints: see step.k */
+#define SYNC_DRAWN 48
+#define SYNC_BYTES ((SYNC_DRAWN + 16 * STEP_WORKERS_MAX) * 4)
 
 /* Chooses for a device; `head_dim` limits the lanes: 2 * lanes must divide it. 0, or -ENOTSUP when no
  * width divides it. `disable`: bits of enum feature. */

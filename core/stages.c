@@ -30,3 +30,20 @@ void stage_write(const struct klaunch *k, struct stage_place (*place)(const void
 		dst[STAGE_ARGS + 2 * i + 1] = p.offset_bytes;
 	}
 }
+
+void stages_look_ahead(const struct lowered *l, uint64_t *list)
+{
+	uint64_t next[4] = {0}; /* object, offset, bytes of a tile, tiles */
+
+	for (uint32_t i = l->n_step; i-- > 0;) {
+		const struct klaunch *k = &l->launches[i];
+		uint64_t *stage = list + (size_t)i * STAGE_WORDS;
+		memcpy(stage + STAGE_NEXT, next, sizeof next);
+		if (k->grid != GRID_TILES || k->args[0].type != KARG_WEIGHT)
+			continue;
+		next[0] = stage[STAGE_ARGS];
+		next[1] = stage[STAGE_ARGS + 1];
+		next[2] = l->weights[k->args[0].index].pack.tile_bytes;
+		next[3] = k->size;
+	}
+}

@@ -18,3 +18,7 @@ struct stage_place {
 /* Writes launch `k` to `dst` (STAGE_WORDS words). `place` tells where its argument `i` is. */
 void stage_write(const struct klaunch *k, struct stage_place (*place)(const void *ud, const struct karg *a),
 		 const void *ud, uint64_t *dst);
+
+/* Tells each of the `l->n_step` stages of a list that stage_write() wrote which weights are the next to be
+ * read after it. */
+void stages_look_ahead(const struct lowered *l, uint64_t *list);

@@ -300,6 +300,41 @@ START_TEST(test_stage)
 }
 END_TEST
 
+/* Each stage of a step knows the weights of the next product after it. */
+START_TEST(test_look_ahead)
+{
+	static struct open o;
+	uint32_t products = 0;
+
+	open_with(&o, &info, 0);
+	const struct lowered *l = &o.b.lowered;
+	uint64_t *list = calloc(l->n_launches, STAGE_WORDS * sizeof *list);
+	ck_assert_ptr_nonnull(list);
+	for (uint32_t i = 0; i < l->n_launches; i++)
+		stage_write(&l->launches[i], place, NULL, list + i * STAGE_WORDS);
+	stages_look_ahead(l, list);
+	for (uint32_t i = 0; i < l->n_step; i++) {
+		uint32_t j = i + 1;
+		const uint64_t *w = list + i * STAGE_WORDS + STAGE_NEXT;
+		while (j < l->n_step &&
+		       (l->launches[j].grid != GRID_TILES || l->launches[j].args[0].type != KARG_WEIGHT))
+			j++;
+		if (j == l->n_step) {
+			ck_assert_uint_eq(w[3], 0);
+			continue;
+		}
+		const struct klaunch *k = &l->launches[j];
+		products += j == i + 1;
+		ck_assert_uint_eq(w[0], k->args[0].index + 1);
+		ck_assert_uint_eq(w[1], k->args[0].index * 100);
+		ck_assert_uint_eq(w[2] * w[3], l->weights[k->args[0].index].bytes);
+	}
+	ck_assert_uint_ge(products, 5); /* four of a layer, and the logits */
+	free(list);
+	close_all(&o);
+}
+END_TEST
+
 START_TEST(test_features)
 {
 	struct err err = {0};
@@ -336,6 +371,7 @@ int main(void)
 	tcase_add_test(t, test_launches);
 	tcase_add_test(t, test_slow);
 	tcase_add_test(t, test_gives_up);
+	tcase_add_test(t, test_look_ahead);
 	tcase_add_test(pure, test_claims);
 	tcase_add_test(pure, test_shards);
 	tcase_add_test(pure, test_stage);
