@@ -80,8 +80,8 @@ rule_backend_size() {
   for d in backends/*/; do
     [ -d "$d" ] || continue
     n=$(find "$d" -name '*.[ch]' -exec cat {} + | grep -cvE '^[[:space:]]*($|/?\*)')
-    [ "$n" -le 900 ] ||
-      echo "$d:$n: a backend has at most 900 lines of code: an operation leaks into it"
+    [ "$n" -le 1000 ] ||
+      echo "$d:$n: a backend has at most 1,000 lines of code: an operation leaks into it"
   done
 }
 
@@ -243,8 +243,8 @@ self_test() {
   plant backends/cuda/a.c
   lines 500 'x();' >>"$planted"
   plant backends/cuda/b.c
-  lines 401 'x();' >>"$planted"
-  expect backend_size backends/cuda/:901
+  lines 501 'x();' >>"$planted"
+  expect backend_size backends/cuda/:1001
   plant model/x.c
   lines 1000 >>"$planted"
   expect file_size model/x.c:1001

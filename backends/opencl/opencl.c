@@ -18,6 +18,8 @@
 #define PARAM_MEM UINT32_MAX /* ocl_param.bytes of a cl_mem */
 
 static void ocl_close(struct be_dev *dev);
+static int ocl_mark(struct be_dev *dev, uint64_t *ret_mark, struct err *reterr);
+static int ocl_wait(struct be_dev *dev, uint64_t mark, struct err *reterr);
 
 static int ocl_open(const struct be_info *info, struct be_dev **ret, struct err *reterr)
 {
@@ -44,6 +46,7 @@ static int ocl_open(const struct be_info *info, struct be_dev **ret, struct err 
 		return code;
 	}
 	dev->next_serial = 1;
+	dev->fine_grained = ocl_fine_grained(dev->id);
 	dev->context = clCreateContext(NULL, 1, &dev->id, NULL, NULL, &r);
 	if (dev->context)
 		dev->queue = clCreateCommandQueue(dev->context, dev->id, 0, &r);
@@ -57,15 +60,32 @@ static int ocl_open(const struct be_info *info, struct be_dev **ret, struct err 
 	return 0;
 }
 
+/* Before more is queued: whoever put reads off wants what is there now. */
+static int finish_reads(struct be_dev *dev, struct err *reterr)
+{
+	uint64_t mark;
+	int r = 0;
+
+	if (dev->n_reads) {
+		r = ocl_mark(dev, &mark, reterr);
+		if (r == 0)
+			r = ocl_wait(dev, mark, reterr);
+	}
+	return r;
+}
+
 static void ocl_mem_free(struct be_dev *dev, struct be_mem *mem)
 {
 	if (!mem)
 		return;
+	if (mem->shared)
+		finish_reads(dev, NULL);
 	/* OpenCL keeps its own memory until queued commands that use it are done; not ours. */
-	if (mem->pages)
+	if (mem->pages || mem->shared)
 		clFinish(dev->queue);
 	clReleaseMemObject(mem->mem);
 	host_pages_free(mem->pages, mem->bytes);
+	clSVMFree(dev->context, mem->shared);
 	dev->stats.bytes[mem->kind] -= mem->bytes;
 	if (mem->prev)
 		mem->prev->next = mem->next;
@@ -82,6 +102,7 @@ static void ocl_close(struct be_dev *dev)
 		return;
 	if (dev->queue)
 		clFinish(dev->queue);
+	dev->n_reads = 0;
 	for (uint64_t m = dev->passed_mark + 1; m <= dev->last_mark; m++)
 		clReleaseEvent(dev->events[m % OCL_MARKS_MAX]);
 	while (dev->progs)
@@ -133,7 +154,7 @@ static int ocl_buffer(struct be_dev *dev, size_t bytes, enum be_mem_kind kind, s
 		      struct err *reterr)
 {
 	cl_int r = CL_SUCCESS;
-	void *pages = NULL;
+	void *pages = NULL, *shared = NULL;
 	cl_mem mem;
 
 	if (bytes == 0 || kind >= BE_MEM_KINDS)
@@ -146,13 +167,19 @@ static int ocl_buffer(struct be_dev *dev, size_t bytes, enum be_mem_kind kind, s
 	/* only what is read whole: of a page pool, large pages would take more than is used */
 	if (kind == BE_MEM_WEIGHTS && dev->info.type == BE_CPU && bytes >= LARGE_BYTES)
 		pages = host_pages(bytes);
-	mem = clCreateBuffer(dev->context, CL_MEM_READ_WRITE | (pages ? CL_MEM_USE_HOST_PTR : 0),
-			     bytes, pages, &r);
+	/* what is written and read each step: a command, and waking a worker for it, is more than the copy */
+	if (kind == BE_MEM_STEP && dev->info.type == BE_CPU && dev->fine_grained)
+		shared = clSVMAlloc(dev->context, CL_MEM_READ_WRITE | CL_MEM_SVM_FINE_GRAIN_BUFFER, bytes, 0);
+	mem = clCreateBuffer(dev->context, CL_MEM_READ_WRITE | (pages || shared ? CL_MEM_USE_HOST_PTR : 0),
+			     bytes, pages ? pages : shared, &r);
 	r = mem_new(dev, mem, r, bytes, kind, false, ret, reterr);
-	if (r)
-		host_pages_free(pages, bytes);
-	else
+	if (r == 0) {
 		(*ret)->pages = pages;
+		(*ret)->shared = shared;
+		return 0;
+	}
+	host_pages_free(pages, bytes);
+	clSVMFree(dev->context, shared);
 	return r;
 }
 
@@ -203,6 +230,15 @@ static int ocl_write(struct be_dev *dev, struct be_mem *dst, size_t offset, cons
 
 	if (r || bytes == 0)
 		return r;
+	if (dst->shared && !dev->queued && dev->passed_mark == dev->last_mark) { /* the queue is at rest */
+		memcpy((char *)dst->shared + offset, src, bytes);
+		dev->stats.writes++;
+		return 0;
+	}
+	r = finish_reads(dev, reterr);
+	if (r)
+		return r;
+	dev->queued = true;
 	c = clEnqueueWriteBuffer(dev->queue, dst->mem, CL_FALSE, offset, bytes, src, 0, NULL, NULL);
 	if (c != CL_SUCCESS)
 		return ocl_error(reterr, c, "opencl:%u: write of %zu bytes", dev->info.index,
@@ -219,6 +255,12 @@ static int ocl_read(struct be_dev *dev, struct be_mem *src, size_t offset, void 
 
 	if (r || bytes == 0)
 		return r;
+	dev->queued = true;
+	if (src->shared && dev->n_reads < OCL_READS_MAX && dev->reads_mark == 0) {
+		dev->reads[dev->n_reads++] = (struct ocl_read){(char *)src->shared + offset, dst, bytes};
+		dev->stats.reads++;
+		return 0;
+	}
 	c = clEnqueueReadBuffer(dev->queue, src->mem, CL_FALSE, offset, bytes, dst, 0, NULL, NULL);
 	if (c != CL_SUCCESS)
 		return ocl_error(reterr, c, "opencl:%u: read of %zu bytes", dev->info.index, bytes);
@@ -296,8 +338,11 @@ static int ocl_launch(struct be_dev *dev, const struct be_launch *l, struct err 
 	if (r)
 		return r;
 	r = set_args(dev, l, e, reterr);
+	if (r == 0)
+		r = finish_reads(dev, reterr);
 	if (r)
 		return r;
+	dev->queued = true;
 	global[0] = (size_t)l->grid[0] * l->group;
 	global[1] = l->grid[1];
 	c = clEnqueueNDRangeKernel(dev->queue, e->kernel, l->grid[1] > 1 ? 2 : 1, NULL, global,
@@ -324,6 +369,12 @@ static int ocl_wait(struct be_dev *dev, uint64_t mark, struct err *reterr)
 			clReleaseEvent(dev->events[m % OCL_MARKS_MAX]);
 		dev->passed_mark = mark;
 	}
+	if (dev->n_reads && dev->reads_mark && mark >= dev->reads_mark) {
+		for (unsigned i = 0; i < dev->n_reads; i++)
+			memcpy(dev->reads[i].dst, dev->reads[i].src, dev->reads[i].bytes);
+		dev->n_reads = 0;
+		dev->reads_mark = 0;
+	}
 	if (dev->lost != CL_SUCCESS)
 		return ocl_error(reterr, dev->lost, "opencl:%u: the device failed",
 				 dev->info.index);
@@ -344,6 +395,9 @@ static int ocl_mark(struct be_dev *dev, uint64_t *ret_mark, struct err *reterr)
 	c = clEnqueueMarkerWithWaitList(dev->queue, 0, NULL, &event);
 	if (c == CL_SUCCESS) {
 		dev->last_mark++;
+		dev->queued = false;
+		if (dev->n_reads && dev->reads_mark == 0)
+			dev->reads_mark = dev->last_mark;
 		dev->events[dev->last_mark % OCL_MARKS_MAX] = event;
 		c = clFlush(dev->queue);
 	}

@@ -2,19 +2,22 @@
 /* Private to the OpenCL backend: what its files share. */
 #pragma once
 
-#define CL_TARGET_OPENCL_VERSION 120
+#define CL_TARGET_OPENCL_VERSION 200 /* of devices 1.2 is asked; 2.0 for shared memory where they have it */
+#define CL_USE_DEPRECATED_OPENCL_1_2_APIS
 #include <CL/cl.h>
 
 #include "backends/backend.h"
 
 #define OCL_DEVICES_MAX 64
 #define OCL_MARKS_MAX 64     /* marks that can be pending at once; more wait for the oldest */
+#define OCL_READS_MAX 4      /* reads of shared memory that can be put off */
 #define OCL_ENTRY_BUCKETS 64 /* of the table of a program's kernels */
 
 struct be_mem {
 	struct be_mem *prev, *next; /* in the device's list */
 	cl_mem mem;
-	void *pages; /* of host_pages, or NULL: OpenCL's own memory */
+	void *pages;  /* of host_pages, or NULL: OpenCL's own memory */
+	void *shared; /* of clSVMAlloc, fine-grained: the host copies by itself; or NULL */
 	uint64_t serial; /* never used twice on a device, unlike cl_mem's address */
 	size_t bytes;
 	enum be_mem_kind kind;
@@ -51,7 +54,16 @@ struct be_dev {
 	struct be_mem *mems;
 	struct be_prog *progs;
 	uint64_t next_serial;
+	bool fine_grained; /* host and device may share memory between commands */
 	uint64_t last_mark, passed_mark;
+	bool queued; /* something, since the last mark */
+	struct ocl_read {
+		const void *src;
+		void *dst;
+		size_t bytes;
+	} reads[OCL_READS_MAX]; /* of shared memory, put off; nothing is queued after them */
+	unsigned n_reads;
+	uint64_t reads_mark; /* the first mark after them; 0: not yet */
 	cl_event events[OCL_MARKS_MAX]; /* of mark m: [m % OCL_MARKS_MAX], passed_mark < m <=
 					   last_mark */
 	cl_int lost; /* the first failure of a wait: the device is of no use then */
@@ -64,6 +76,9 @@ int ocl_error(struct err *reterr, cl_int code, const char *fmt, ...)
 
 /* Fills `ret` with the facts of a device; what makes it unusable goes to why_not. */
 void ocl_device_info(cl_device_id id, unsigned index, struct be_info *ret);
+
+/* Has it fine-grained shared virtual memory for buffers? */
+bool ocl_fine_grained(cl_device_id id);
 
 /* Lists the devices of all platforms, at most OCL_DEVICES_MAX. Returns the count or -errno. */
 int ocl_device_ids(cl_device_id *ret, struct err *reterr);

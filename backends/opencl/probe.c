@@ -55,6 +55,11 @@ static size_t get_ulong(cl_device_id id, cl_device_info what)
 	return v > SIZE_MAX ? SIZE_MAX : (size_t)v;
 }
 
+bool ocl_fine_grained(cl_device_id id)
+{
+	return get_ulong(id, CL_DEVICE_SVM_CAPABILITIES) & CL_DEVICE_SVM_FINE_GRAIN_BUFFER;
+}
+
 static bool has_word(const char *list, const char *word)
 {
 	size_t n = strlen(word);

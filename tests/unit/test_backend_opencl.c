@@ -328,6 +328,74 @@ START_TEST(test_order)
 }
 END_TEST
 
+/* Each read sees what was queued before it, and nothing that comes after, whoever copies: memory of steps may
+ * be shared with the host. */
+static void read_in_between(struct fixture *f, enum be_mem_kind kind)
+{
+	enum { STEPS = 9 };
+	float x[8] = {1, 1, 1, 1, 1, 1, 1, 1}, got[STEPS] = {0}, again[2] = {0}, two = 2, want = 1;
+	struct be_mem *out = NULL;
+	struct be_prog *p = build(f, source);
+	struct be_stats before, after;
+	uint64_t marks[3];
+	uint32_t bits;
+
+	memcpy(&bits, &two, 4);
+	must(f, f->ops->buffer(f->dev, sizeof(x), kind, &out, &f->e));
+	const struct be_arg args[2] = {arg_buffer(out, 0), arg_value(bits, 4)};
+	f->ops->stats(f->dev, &before);
+	must(f, f->ops->write(f->dev, out, 0, x, sizeof(x), &f->e));
+	for (int i = 0; i < STEPS; i++) {
+		launch(f, p, "scale", (uint32_t[]){8, 1}, 1, args, 2);
+		must(f, f->ops->read(f->dev, out, 4, &got[i], sizeof(float), &f->e));
+	}
+	must(f, f->ops->mark(f->dev, &marks[0], &f->e));
+	must(f, f->ops->mark(f->dev, &marks[1], &f->e));
+	must(f, f->ops->read(f->dev, out, 4, &again[0], sizeof(float), &f->e));
+	must(f, f->ops->mark(f->dev, &marks[2], &f->e));
+	must(f, f->ops->wait(f->dev, marks[0], &f->e));
+	for (int i = 0; i < STEPS; i++)
+		ck_assert_float_eq(got[i], want *= 2);
+	must(f, f->ops->wait(f->dev, marks[2], &f->e));
+	ck_assert_float_eq(again[0], want);
+	/* written at rest, and behind a launch; more reads than can be put off */
+	must(f, f->ops->write(f->dev, out, 0, x, sizeof(x), &f->e));
+	launch(f, p, "scale", (uint32_t[]){8, 1}, 1, args, 2);
+	for (int i = 0; i < STEPS; i++)
+		must(f, f->ops->read(f->dev, out, 4, &got[i], sizeof(float), &f->e));
+	must(f, f->ops->write(f->dev, out, 0, x, sizeof(x), &f->e));
+	must(f, f->ops->read(f->dev, out, 8, &again[1], sizeof(float), &f->e));
+	f->ops->mem_free(f->dev, out);
+	finish(f);
+	for (int i = 0; i < STEPS; i++)
+		ck_assert_float_eq(got[i], 2);
+	ck_assert_float_eq(again[1], 1);
+	f->ops->stats(f->dev, &after);
+	ck_assert_uint_eq(after.writes - before.writes, 3);
+	ck_assert_uint_eq(after.reads - before.reads, STEPS + 1 + STEPS + 1);
+	/* closed with a read under way */
+	must(f, f->ops->buffer(f->dev, sizeof(x), kind, &out, &f->e));
+	must(f, f->ops->write(f->dev, out, 0, x, sizeof(x), &f->e));
+	must(f, f->ops->read(f->dev, out, 0, x, sizeof(x), &f->e));
+}
+
+static void body_reads(struct fixture *f)
+{
+	read_in_between(f, BE_MEM_STEP);
+}
+
+static void body_reads_private(struct fixture *f)
+{
+	read_in_between(f, BE_MEM_ACTIVATIONS);
+}
+
+START_TEST(test_reads)
+{
+	on_each(body_reads);
+	on_each(body_reads_private);
+}
+END_TEST
+
 /* More marks than can be pending at once. */
 static void body_many_marks(struct fixture *f)
 {
@@ -672,6 +740,7 @@ int main(void)
 	tcase_add_test(tc, test_grid);
 	tcase_add_test(tc, test_values);
 	tcase_add_test(tc, test_order);
+	tcase_add_test(tc, test_reads);
 	tcase_add_test(tc, test_many_marks);
 	tcase_add_test(tc, test_images);
 	tcase_add_test(tc, test_binary);
