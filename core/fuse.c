@@ -65,6 +65,20 @@ static bool only_quantized_readers(const struct fuse *f, tensor_id t)
 	return true;
 }
 
+/* Not by who quantizes, which depends on what is fused: by what the tensor is. */
+static float outlier(const struct graph *src, tensor_id t)
+{
+	for (uint32_t i = src->n_ops; i-- > 0;) {
+		const struct op *o = &src->ops[i];
+		if (o->out[0] != t)
+			continue;
+		if (o->kind != OP_GATHER)
+			return o->kind == OP_RMSNORM ? OUTLIER_NORM : OUTLIER_OTHER;
+		t = o->in[0];
+	}
+	return OUTLIER_OTHER;
+}
+
 /* The int8 form of activation `t`: made once, by an op of its own unless the norm that makes `t`
  * feeds products of quantized weights only. */
 static void quantized_input(struct fuse *f, struct op *o, tensor_id t)
@@ -75,7 +89,7 @@ static void quantized_input(struct fuse *f, struct op *o, tensor_id t)
 		const uint32_t channels = g->tensors[t].channels;
 		const enum rows rows = g->tensors[t].rows;
 		*q = graph_act(g, rows, channels * 2, "%.50s.q", f->src->tensors[t].name);
-		*s = graph_act(g, rows, channels / 32 * 2 * 16, "%.50s.s", f->src->tensors[t].name);
+		*s = graph_act(g, rows, channels / 32 * 16, "%.50s.s", f->src->tensors[t].name);
 		if (g->failed)
 			return;
 		g->tensors[*q].format = g->tensors[*s].format = FORMAT_I8;
@@ -86,6 +100,7 @@ static void quantized_input(struct fuse *f, struct op *o, tensor_id t)
 			norm->out[0] = TENSOR_NONE;
 			norm->out[2] = *q;
 			norm->out[3] = *s;
+			norm->outlier = outlier(f->src, t);
 		} else {
 			struct op *qo = graph_op(g, OP_QUANTIZE);
 			if (!qo)
@@ -93,6 +108,7 @@ static void quantized_input(struct fuse *f, struct op *o, tensor_id t)
 			qo->in[0] = t;
 			qo->out[2] = *q;
 			qo->out[3] = *s;
+			qo->outlier = outlier(f->src, t);
 		}
 	}
 	o->in[0] = TENSOR_NONE;

@@ -66,8 +66,9 @@ enum op_kind {
 
 	/* Made by fuse.c and layout only, never by a model; reference does not know them. */
 	/* out[1] = in[0] + in[1] (the residual, may be TENSOR_NONE as out), out[0] = RMSNorm of it.
-	 * This, OP_RMSNORM and OP_QUANTIZE can write int8 instead: out[2] the integers, out[3] scale and
-	 * sum of each block of 32; products then read them as in[3] and in[4], in[0] TENSOR_NONE. */
+	 * This, OP_RMSNORM and OP_QUANTIZE can write int8 instead: out[2] the integers and what is too
+	 * large for them, out[3] scale and sum of each block of 32 (kernels/common.k); products then read
+	 * them as in[3] and in[4], in[0] TENSOR_NONE. */
 	OP_ADD_RMSNORM,
 	/* One product with w[0..2] = Q, K, V, RoPE on Q and K, K and V to the pool.
 	 * in: x, K tensor, V tensor; out: q */
@@ -86,6 +87,7 @@ struct op {
 	bool neox;
 	bool gather; /* norms, by fuse.c: input rows are those that want logits (a fused OP_GATHER) */
 	float eps, scale;
+	float outlier; /* ops that write int8, by fuse.c: what stands out of a block, see OUTLIER_NORM */
 };
 
 /* How positions become angles: theta_i = base^(-2i/d) / factors[i], and position * theta_i is

@@ -146,20 +146,20 @@ static int same_shape(const struct check *c, tensor_id a, tensor_id b)
 	return 0;
 }
 
-/* An int8 tensor, and a texel (scale, sums) for each of its blocks. */
+/* An int8 tensor with lists of outliers behind, as long again, and a texel (scale, sums) for each block. */
 static int check_quantized(const struct check *c, tensor_id q, tensor_id qs)
 {
 	if (q == TENSOR_NONE || qs == TENSOR_NONE)
 		return bad(c, q, "integers without scales, or scales without integers");
 	const struct tensor *tq = tensor_at(c, q), *ts = tensor_at(c, qs);
-	if (tq->format != FORMAT_I8 || tq->channels % QUANT_BLOCK)
+	if (tq->format != FORMAT_I8 || tq->channels % (2 * QUANT_BLOCK))
 		return bad(c, q, "it is not int8 in whole blocks");
-	if (ts->format != FORMAT_I8 || ts->rows != tq->rows || ts->channels != tq->channels / QUANT_BLOCK * 16)
+	if (ts->format != FORMAT_I8 || ts->rows != tq->rows || ts->channels != tq->channels / 2 / QUANT_BLOCK * 16)
 		return bad(c, qs, "it is not a texel for each block");
 	return 0;
 }
 
-/* The channels of an activation: int8 has two terms. */
+/* The channels of an activation: behind int8 there are lists. */
 static uint32_t channels_of(const struct tensor *t)
 {
 	return t->format == FORMAT_I8 ? t->channels / 2 : t->channels;

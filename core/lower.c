@@ -10,7 +10,7 @@
 #include "base/checked.h"
 
 #define BEST_CHUNK 1024   /* logits that a work-group of best.k looks at */
-#define QUANTIZE_BLOCKS 8 /* blocks of 32 that a CPU's work-group of quantize.k takes */
+#define QUANTIZE_BLOCKS 16 /* blocks of 32 that a CPU's work-group of quantize.k takes: common.k's Q_CHUNK */
 
 struct lower {
 	struct lowered *out;
@@ -279,6 +279,7 @@ static uint32_t q_rows(const struct lower *l)
 /* The int8 outputs of an op. */
 static void quantized_out(struct lower *l, struct klaunch *k, struct kdefs *d, const struct op *op)
 {
+	kdefs_set(d, "OUTLIER", "%.1ff", (double)op->outlier);
 	tensor(l, k, d, "xq", op->out[2], true);
 	tensor(l, k, d, "xs", op->out[3], true);
 }

@@ -378,7 +378,7 @@ START_TEST(test_quantized)
 
 	build(&s);
 	tensor_id q = graph_act(&s.g, ROWS_STEP, 64, "norm.q");
-	tensor_id qs = graph_act(&s.g, ROWS_STEP, 32, "norm.s");
+	tensor_id qs = graph_act(&s.g, ROWS_STEP, 16, "norm.s");
 	s.g.tensors[q].format = s.g.tensors[qs].format = FORMAT_I8;
 	struct op *norm = op_at(&s, s.op_norm), *product = op_at(&s, s.op_q);
 	norm->out[2] = q;
@@ -470,8 +470,8 @@ static void norm_q_format(struct graph *g, struct op *op)
 
 static void norm_q_channels(struct graph *g, struct op *op)
 {
-	g->tensors[op->out[2]].channels = 96;
-	g->tensors[op->out[3]].channels = 48;
+	g->tensors[op->out[2]].channels = 128;
+	g->tensors[op->out[3]].channels = 32;
 }
 
 static void quantize_rows(struct graph *g, struct op *op)
