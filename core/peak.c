@@ -242,27 +242,33 @@ int peak_open(const struct be_ops *ops, const struct be_info *info, struct peak 
 	return 0;
 }
 
-int peak_measure(struct peak *p, struct peak_best *best, struct err *reterr)
+int peak_measure(struct peak *p, struct peak_rates *ret, struct err *reterr)
 {
 	const double items = (double)p->dot_groups * p->group;
 	const double ops = items * p->dot_steps * DOT_CHAINS * p->gen.target.lanes * 4 * 2;
 	const uint64_t bytes = (uint64_t)p->read_groups * p->read_vectors * p->gen.target.lanes * 4;
+	double sum_s[WAYS] = {0}, least_s = 0, dot_s = 0;
 
-	best->read_bytes = bytes;
 	for (unsigned i = 0; i < RUNS * p->n_ways; i++) {
 		double s = 0;
 		int r = run_read(p, i % p->n_ways, &s, reterr);
 
-		if (r == 0 && (double)bytes / s > best->read_bytes_per_s)
-			best->read_bytes_per_s = (double)bytes / s;
+		sum_s[i % p->n_ways] += s;
+		least_s = i == 0 || s < least_s ? s : least_s;
 		if (r == 0 && i % p->n_ways == 0) {
 			r = run_dot(p, &s, reterr);
-			if (r == 0 && ops / s > best->dot_ops_per_s)
-				best->dot_ops_per_s = ops / s;
+			dot_s = i == 0 || s < dot_s ? s : dot_s;
 		}
 		if (r < 0)
 			return r;
 	}
+	double best_sum_s = sum_s[0];
+	for (unsigned i = 1; i < p->n_ways; i++)
+		best_sum_s = sum_s[i] < best_sum_s ? sum_s[i] : best_sum_s;
+	*ret = (struct peak_rates){.dot_ops_per_s = ops / dot_s,
+				   .read_bytes_per_s = (double)bytes * RUNS / best_sum_s,
+				   .read_best_bytes_per_s = (double)bytes / least_s,
+				   .read_bytes = bytes};
 	return 0;
 }
 

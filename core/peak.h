@@ -13,10 +13,12 @@
 
 struct peak;
 
-struct peak_best {
-	double dot_ops_per_s;    /* two for each byte times byte: multiply and add */
-	double read_bytes_per_s; /* of a buffer far larger than caches */
-	uint64_t read_bytes;     /* how large */
+struct peak_rates {
+	double dot_ops_per_s;         /* best run; two for each byte times byte: multiply and add */
+	double read_bytes_per_s;      /* of a buffer far larger than caches: mean of all runs of the way to
+	                               * read that is fastest on average */
+	double read_best_bytes_per_s; /* the fastest single run */
+	uint64_t read_bytes;          /* how large */
 };
 
 /* Opens the device a second time, builds the kernels, takes a buffer of up to 256 MiB and finds how
@@ -25,10 +27,10 @@ struct peak_best {
 int peak_open(const struct be_ops *ops, const struct be_info *info, struct peak **ret,
 	      struct err *reterr);
 
-/* Runs both kernels a few times, about a fifth of a second in all, and raises what is in `best`
- * where a run was faster. Zero it before the first call. Nothing else should run on the device
- * meanwhile. */
-int peak_measure(struct peak *p, struct peak_best *best, struct err *reterr);
+/* Runs both kernels a few times, about a fifth of a second in all. Memory is shared with whatever else the
+ * machine does, and comes in bursts: what a test had is the mean around it, not the best moment. Nothing else
+ * should run on the device meanwhile. 0, or -errno with a message. */
+int peak_measure(struct peak *p, struct peak_rates *ret, struct err *reterr);
 
 void peak_close(struct peak *p); /* NULL is fine */
 

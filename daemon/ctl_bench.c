@@ -31,8 +31,9 @@ static const char help[] =
 	"  -n, --decode N         tokens to make for each sequence; 0: no decode test [128]\n"
 	"  -b, --batch LIST       numbers of sequences decoded at once [1,4,16]\n"
 	"  -r, --repeat R         times that each test is run; the median is given [1]\n"
-	"      --peak             measure the device's own peaks too, and give the shares of them\n"
-	"                         that tests reach; without a model only the peaks\n"
+	"      --peak             measure the device's own peaks too, before and after each test, and\n"
+	"                         give the shares of them that tests reach; without a model only the\n"
+	"                         peaks\n"
 	"      --explain          what each launch takes, which variant of its kernel runs and what\n"
 	"                         share of the peaks it reaches (implies --peak)\n"
 	"      --context N        limit of one sequence [what the tests need]\n"
@@ -45,6 +46,7 @@ struct result {
 	double fastest_s, slowest_s;
 	uint64_t bytes;
 	double ops;
+	double read_bytes_per_s; /* what the device reads, before and after */
 };
 
 struct bench {
@@ -306,7 +308,7 @@ static void print_result(struct bench *b, const struct result *r)
 		sb_printf(&b->out, "%-8s %6" PRIu32 " %7" PRIu32 " %11.1f tok/s %12s/s", r->test,
 			  r->batch, r->tokens, tokens / r->seconds,
 			  ctl_bytes((uint64_t)bytes_per_s, moved));
-		bench_share_text(&b->peak, r->ops / r->seconds, bytes_per_s, &b->out);
+		bench_share_text(&b->peak, r->read_bytes_per_s, r->ops / r->seconds, bytes_per_s, &b->out);
 		if (b->repeat > 1)
 			sb_printf(&b->out, "   (%.1f to %.1f)", tokens / r->slowest_s,
 				  tokens / r->fastest_s);
@@ -323,7 +325,7 @@ static void print_result(struct bench *b, const struct result *r)
 	jw_key(&b->json, "bytes");
 	jw_uint(&b->json, r->bytes);
 	jw_kdouble(&b->json, "ops", r->ops);
-	bench_share_json(&b->peak, r->ops / r->seconds, bytes_per_s, &b->json);
+	bench_share_json(&b->peak, r->read_bytes_per_s, r->ops / r->seconds, bytes_per_s, &b->json);
 	jw_kint(&b->json, "repeat", b->repeat);
 	jw_kdouble(&b->json, "tokens_per_second_min", tokens / r->slowest_s);
 	jw_kdouble(&b->json, "tokens_per_second_max", tokens / r->fastest_s);
@@ -349,7 +351,7 @@ static int measure(struct bench *b, uint32_t batch, struct err *reterr)
 	uint32_t chunk = engine_get_plan(b->engine)->batch_tok;
 	double *times = calloc(b->repeat, sizeof(*times));
 	int64_t ns = 0;
-	int r = bench_peak_measure(&b->peak, reterr);
+	int r = 0;
 
 	if (!times)
 		r = err_set(reterr, -ENOMEM, "out of memory");
@@ -360,11 +362,17 @@ static int measure(struct bench *b, uint32_t batch, struct err *reterr)
 		r = run_prefill(b, res.tokens < chunk ? res.tokens : chunk, false, &ns, reterr);
 	if (!r && !batch && res.tokens > chunk && res.tokens % chunk)
 		r = run_prefill(b, res.tokens % chunk, false, &ns, reterr);
+	if (!r)
+		r = bench_peak_measure(&b->peak, reterr);
+	res.read_bytes_per_s = b->peak.now.read_bytes_per_s / 2;
 	for (uint32_t i = 0; i < b->repeat && !r; i++) {
 		r = batch ? run_decode(b, batch, res.tokens, true, &ns, reterr)
 			  : run_prefill(b, res.tokens, true, &ns, reterr);
 		times[i] = (double)(ns > 0 ? ns : 1) / 1e9;
 	}
+	if (!r)
+		r = bench_peak_measure(&b->peak, reterr);
+	res.read_bytes_per_s += b->peak.now.read_bytes_per_s / 2;
 	progress(b, res.test, res.batch, 1, 1);
 	if (!r) {
 		qsort(times, b->repeat, sizeof(*times), by_value);
@@ -476,7 +484,7 @@ static int run(struct bench *b)
 		r = measure(b, 0, &e);
 	for (uint32_t i = 0; i < b->n_batches && b->engine && b->decode_tok && !r; i++)
 		r = measure(b, b->batches[i], &e);
-	if (!r)
+	if (!r && !b->n_results)
 		r = bench_peak_measure(&b->peak, &e);
 	if (!r)
 		r = print_all(b, &e);

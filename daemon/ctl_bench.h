@@ -12,15 +12,16 @@
 struct bench_peak {
 	bool wanted;
 	struct peak *peak; /* NULL: not open */
-	struct peak_best best;
+	struct peak_rates now, all; /* measured last; best dot products and mean of the reading so far */
+	unsigned n;                 /* times measured */
 	char device[160];
 };
 
 /* Finds the device of that name and opens it for measuring; nothing where it is not wanted. 0, or
  * -errno with a message ('reference' is no device that has a peak). */
 int bench_peak_open(struct bench_peak *p, const char *device, struct err *reterr);
-/* Measures and keeps the best so far: before each test and after the last one, so that tests and
- * peaks are of the same minutes. Nothing where it is not wanted. */
+/* Measures: before each test and after it, so that both are of the same seconds. Nothing where it is not
+ * wanted. */
 int bench_peak_measure(struct bench_peak *p, struct err *reterr);
 void bench_peak_close(struct bench_peak *p);
 
@@ -32,9 +33,9 @@ int bench_explain(struct engine *e, const struct bench_peak *p, uint32_t n_rows,
 /* A line for people; an object (without a key) for programs. */
 void bench_peak_text(const struct bench_peak *p, struct strbuf *out);
 void bench_peak_json(const struct bench_peak *p, struct jw *w);
-/* The shares of the peaks that a test reached with so many a second, as the end of its line, and as
- * two keys of its object. Nothing where it is not wanted. */
-void bench_share_text(const struct bench_peak *p, double ops_per_s, double bytes_per_s,
-		      struct strbuf *out);
-void bench_share_json(const struct bench_peak *p, double ops_per_s, double bytes_per_s,
-		      struct jw *w);
+/* The shares that a test reached with so many a second, of the best dot products and of reading at
+ * `read_bytes_per_s`, as the end of its line, and as two keys of its object. Nothing where it is not wanted. */
+void bench_share_text(const struct bench_peak *p, double read_bytes_per_s, double ops_per_s,
+		      double bytes_per_s, struct strbuf *out);
+void bench_share_json(const struct bench_peak *p, double read_bytes_per_s, double ops_per_s,
+		      double bytes_per_s, struct jw *w);

@@ -25,9 +25,9 @@ static void text_row(const struct explain *x, const struct profile_row *r)
 	sb_printf(x->out, " %9.1f us", us);
 	if (r->ops)
 		sb_printf(x->out, " %6.1f GOPS (%4.1f %%) %5.1f GB/s (%4.1f %%)", (double)r->ops / s / 1e9,
-			  100 * (double)r->ops / s / x->peak->best.dot_ops_per_s,
+			  100 * (double)r->ops / s / x->peak->all.dot_ops_per_s,
 			  (double)r->weight_bytes / s / 1e9,
-			  100 * (double)r->weight_bytes / s / x->peak->best.read_bytes_per_s);
+			  100 * (double)r->weight_bytes / s / x->peak->all.read_bytes_per_s);
 	sb_printf(x->out, "  %s\n", r->kernel);
 }
 
