@@ -71,6 +71,7 @@ enum {
 #define STEP_WORKERS_MAX 256
 #define STEP_NEIGHBOURS 8     /* of so many workers' parts does one look for work, its own included */
 #define STEP_AHEAD_LINES 4096 /* most lines of 64 bytes that a worker asks for early: a quarter of a MiB */
+#define STEP_OWN_ROWS 32      /* with so many rows a worker or more, products are cut by rows, not by tiles */
 #define SYNC_GAVE_UP 32       /* in a step kernel's barrier, in ints: see step.k */
 #define SYNC_DRAWN 48
 #define SYNC_BYTES ((SYNC_DRAWN + 16 * STEP_WORKERS_MAX) * 4)
