@@ -165,20 +165,30 @@ def engine(options):
         return engine_rounds(options, server)
 
 
+def engine_alone(options, clients):
+    """Tokens a second of the engine, the median of some runs."""
+    out = subprocess.run([options.driftctl, "bench", "-m", options.model, "-p", "0", "-n", str(options.tokens),
+                          "-b", str(clients), "-r", "5", "--json"], stdout=subprocess.PIPE, check=True).stdout
+    return json.loads(out)[0]["tokens_per_second"]
+
+
 def engine_rounds(options, server):
+    """Each round over HTTP is beside the mean of the engine before and after it: the machine's speed drifts."""
     rows = {}
-    for _ in range(options.rounds):
-        out = subprocess.run([options.driftctl, "bench", "-m", options.model, "-p", "0", "-n", str(options.tokens),
-                              "-b", "1,16", "--json"], stdout=subprocess.PIPE, check=True).stdout
-        for result in json.loads(out):
+    for clients in (1, 16):
+        before = engine_alone(options, clients)
+        for _ in range(options.rounds):
             report, others = server["others"].during(
-                load, options, server, "-c", str(result["batch"]), "-s", str(options.seconds), "-w",
-                str(options.warmup), "-p", "1", "-t", str(options.tokens))
-            rows.setdefault(result["batch"], []).append({
-                "engine": result["tokens_per_second"], "http": report["tokens_per_second"], "others": others,
+                load, options, server, "-c", str(clients), "-s", str(options.seconds), "-w", str(options.warmup),
+                "-p", "1", "-t", str(options.tokens))
+            after = engine_alone(options, clients)
+            alone, before = (before + after) / 2, after
+            rows.setdefault(clients, []).append({
+                "engine": alone, "http": report["tokens_per_second"], "others": others,
                 "corrected": report["tokens_per_second_corrected"], "cpu": report["cpu_share"],
-                "share": report["tokens_per_second_corrected"] / result["tokens_per_second"]})
-    return {batch: median_of(reports) for batch, reports in rows.items()}
+                "share": report["tokens_per_second_corrected"] / alone})
+            say("  %d clients: engine %.1f tokens/s, over HTTP %.1f" % (clients, alone, report["tokens_per_second"]))
+    return {clients: median_of(reports) for clients, reports in rows.items()}
 
 
 def print_engine(options, rows):
