@@ -373,10 +373,11 @@ static void read_in_between(struct fixture *f, enum be_mem_kind kind)
 	f->ops->stats(f->dev, &after);
 	ck_assert_uint_eq(after.writes - before.writes, 3);
 	ck_assert_uint_eq(after.reads - before.reads, STEPS + 1 + STEPS + 1);
-	/* closed with a read under way */
-	must(f, f->ops->buffer(f->dev, sizeof(x), kind, &out, &f->e));
-	must(f, f->ops->write(f->dev, out, 0, x, sizeof(x), &f->e));
-	must(f, f->ops->read(f->dev, out, 0, x, sizeof(x), &f->e));
+	/* closed with a write and a read under way, which borrow until then */
+	static float late[8];
+	must(f, f->ops->buffer(f->dev, sizeof(late), kind, &out, &f->e));
+	must(f, f->ops->write(f->dev, out, 0, late, sizeof(late), &f->e));
+	must(f, f->ops->read(f->dev, out, 0, late, sizeof(late), &f->e));
 }
 
 static void body_reads(struct fixture *f)
