@@ -394,7 +394,9 @@ FUNC(raise_exception)
 	int e = tv_to_str(r, &args[0], &s);
 	if (e)
 		return e;
-	/* the template's own words, for the client */
+	/* the template's own words, for the client; some have none */
+	if (!s.len || !*tstr_data(s))
+		return err_set(r->err, -EINVAL, "the chat template refuses these messages");
 	return err_set(r->err, -EINVAL, "%.*s", (int)(s.len < 480 ? s.len : 480), tstr_data(s));
 }
 

@@ -154,6 +154,7 @@ static const struct {
 	const char *words; /* part of the message */
 } errors[] = {
 	{"{{ raise_exception('roles must alternate') }}", -EINVAL, "roles must alternate"},
+	{"{{ raise_exception('') }}", -EINVAL, "refuses these messages"},
 	{"a\n{% frob %}", -ENOTSUP, "line 2: unknown statement 'frob'"},
 	{"a\n\n{{ 1|frob }}", -ENOTSUP, "line 3: unknown filter 'frob'"},
 	{"{{ 1 is frob }}", -ENOTSUP, "unknown test 'frob'"},
