@@ -28,7 +28,6 @@ struct device {
 	struct be_mem *stages, *sync;
 	struct be_arg step_args[STEP_OBJECTS + 9];
 	uint32_t workers; /* of a persistent step; 0: never */
-	uint32_t phase;   /* barriers so far */
 	struct claim claim;
 	bool claimed;             /* the step under way is persistent */
 	uint32_t gave_up;         /* read back with each persistent step */

@@ -79,7 +79,7 @@ static int launch(struct device *d, uint32_t index, const struct step_rows *s, s
 
 /* --- kernels as functions of one --- */
 
-enum { ARG_STAGES = STEP_OBJECTS, ARG_SYNC, ARG_FIRST, ARG_STOP, ARG_PHASE, ARG_ROWS, ARG_OUT, ARG_ATTENTION, ARG_SPLIT,
+enum { ARG_STAGES = STEP_OBJECTS, ARG_SYNC, ARG_FIRST, ARG_STOP, ARG_ROWS, ARG_OUT, ARG_ATTENTION, ARG_SPLIT,
        ARGS };
 
 void device_step_args(struct device *d)
@@ -100,8 +100,7 @@ void device_step_args(struct device *d)
 static int launch_stages(struct device *d, uint32_t first, uint32_t stop, uint32_t workers,
 			 const struct step_rows *s, struct err *reterr)
 {
-	const uint32_t values[] = {first,     stop,     d->phase, s->n_rows, s->n_out, d->attention.groups,
-				   d->attention.split};
+	const uint32_t values[] = {first, stop, s->n_rows, s->n_out, d->attention.groups, d->attention.split};
 	const struct be_launch l = {.prog = d->prog,
 				    .entry = STEP_ENTRY,
 				    .grid = {workers, 1},
@@ -111,7 +110,6 @@ static int launch_stages(struct device *d, uint32_t first, uint32_t stop, uint32
 
 	for (uint32_t i = ARG_FIRST; i < ARGS; i++)
 		d->step_args[i].offset = values[i - ARG_FIRST];
-	d->phase += stop - first;
 	return d->ops->launch(d->dev, &l, reterr);
 }
 

@@ -190,7 +190,33 @@ START_TEST(test_slow)
 }
 END_TEST
 
-/* More workers than the device runs side by side: the first ones wait in vain, everybody leaves, and the
+/* Some workers come only when the others have left: their neighbours have done their parts. */
+START_TEST(test_late)
+{
+	static struct open o;
+	struct be_info lying = info;
+	uint64_t n;
+
+	if (!has_steps())
+		return;
+	open_with(&o, &info, 0);
+	float *want = run(&o, &steps[0], &n);
+	close_all(&o);
+	lying.together = STEP_NEIGHBOURS;
+	open_with(&o, &lying, 0);
+	for (int again = 0; again < 3; again++) {
+		float *got = run(&o, &steps[0], &n);
+		ck_assert_uint_eq(n, 1);
+		ck_assert_uint_eq(o.d->n_gave_up, 0);
+		ck_assert_int_eq(memcmp(want, got, steps[0].n_out * model.graph.n_vocab * sizeof *got), 0);
+		free(got);
+	}
+	free(want);
+	close_all(&o);
+}
+END_TEST
+
+/* Far more workers than the device runs side by side: the first ones wait in vain, everybody leaves, and the
  * step is run stage by stage. */
 START_TEST(test_gives_up)
 {
@@ -203,7 +229,7 @@ START_TEST(test_gives_up)
 	open_with(&o, &info, 0);
 	float *want = run(&o, &steps[0], &n);
 	close_all(&o);
-	lying.together = 4 * info.compute_units;
+	lying.together = 4 * (info.compute_units + STEP_NEIGHBOURS);
 	open_with(&o, &lying, 0);
 	const uint64_t before = o.d->n_gave_up;
 	float *got = run(&o, &steps[0], &n);
@@ -370,6 +396,7 @@ int main(void)
 	tcase_add_loop_test(t, test_same_bits, 0, n);
 	tcase_add_test(t, test_launches);
 	tcase_add_test(t, test_slow);
+	tcase_add_test(t, test_late);
 	tcase_add_test(t, test_gives_up);
 	tcase_add_test(t, test_look_ahead);
 	tcase_add_test(pure, test_claims);
