@@ -123,9 +123,11 @@ static void buffer_accessors(struct kdefs *d, const char *n, const struct bindin
 		accessor(d, "READI", n, "(r, c, i)",
 			 "(PTR_IN(int, %s)[((ulong)((r) / 8) * %u + (i)) * 8 + (r) %% 8 + (c)])", n,
 			 b->slices * 4);
+		accessor(d, "DOTI", n, "(acc, u, r, c, i)", "DOT4_AT(acc, u, &READI_%s(r, c, i))", n);
 	} else if (b->ints) {
 		accessor(d, "READI", n, "(r, c, i)", "(PTR_IN(int, %s)[(ulong)((r) + (c)) * %u + (i)])", n,
 			 b->slices * 4);
+		accessor(d, "DOTI", n, "(acc, u, r, c, i)", "DOT4_AT(acc, u, &READI_%s(r, c, i))", n);
 	} else {
 		accessor(d, "READ", n, "(r, s)",
 			 "LOAD_F4(PTR_IN(float, %s) + ((ulong)(r) * %u + (s)) * 4)", n, b->slices);
@@ -152,6 +154,7 @@ static void texture_accessors(struct kdefs *d, const char *n, const struct bindi
 		accessor(d, "READI", n, "(r, c, i)",
 			 "texel_i(read_imagei(%s_image, TEXEL_SAMPLER, TEXEL_XY(((r) + (c)) * %u + ((i) >> 2))), i)",
 			 n, b->slices);
+		accessor(d, "DOTI", n, "(acc, u, r, c, i)", "dot4(acc, u, READI_%s(r, c, i))", n);
 	} else {
 		accessor(d, "READ", n, "(r, s)",
 			 "read_imagef(%s_image, TEXEL_SAMPLER, TEXEL_XY((r) * %u + (s)))", n, b->slices);
