@@ -10,6 +10,8 @@
 
 #include "base/checked.h"
 #include "core/engine_priv.h"
+#include "core/features.h"
+#include "core/tune.h"
 
 static bool wants_reference(const struct engine_options *o)
 {
@@ -53,17 +55,38 @@ static int plan_reference(const struct graph *g, const struct engine_options *o,
 	return 0;
 }
 
-/* The blueprint for whatever `o` names; *ret_ops stays NULL for the reference executor. */
-static int make_blueprint(const struct graph *g, const struct engine_options *o, struct blueprint *b,
-			  const struct be_ops **ret_ops, struct err *reterr)
+/* The tile that is fastest on the device. Without a cache it would be measured at each start: then, or when
+ * anything fails, it is the device's usual one. */
+static void choose_tile(const struct be_ops *ops, const struct be_info *dev, const struct graph *g,
+			struct engine_options *o)
 {
+	const tensor_id w = tune_weight(g);
+	struct tune_result best;
+
+	if (o->tile || !o->cache_dir || w == TENSOR_NONE || dev->type == BE_OTHER ||
+	    o->disable & (FEATURE_TUNE | FEATURE_COLUMNS))
+		return;
+	if (o->progress)
+		o->progress(o->progress_ud, "measuring products", 0);
+	if (tune_tile(ops, dev, g, w, o, &best, NULL) == 0)
+		o->tile = best.tile;
+}
+
+/* The blueprint for whatever `o` names; *ret_ops stays NULL for the reference executor. `tune`: for an engine
+ * that will run. */
+static int make_blueprint(const struct graph *g, const struct engine_options *o, bool tune,
+			  struct blueprint *b, const struct be_ops **ret_ops, struct err *reterr)
+{
+	struct engine_options chosen = *o;
 	struct be_info info;
 	*ret_ops = NULL;
 	memset(b, 0, sizeof *b);
 	if (wants_reference(o))
 		return plan_reference(g, o, b, reterr);
 	int r = be_find(o->device ? o->device : "auto", ret_ops, &info, reterr);
-	return r < 0 ? r : blueprint_init(b, g, o, &info, reterr);
+	if (r == 0 && tune)
+		choose_tile(*ret_ops, &info, g, &chosen);
+	return r < 0 ? r : blueprint_init(b, g, &chosen, &info, reterr);
 }
 
 int engine_plan(const struct graph *g, const struct engine_options *o, struct engine_plan *ret,
@@ -71,7 +94,7 @@ int engine_plan(const struct graph *g, const struct engine_options *o, struct en
 {
 	struct blueprint b;
 	const struct be_ops *ops;
-	int r = make_blueprint(g, o, &b, &ops, reterr);
+	int r = make_blueprint(g, o, false, &b, &ops, reterr);
 	if (r < 0)
 		return r;
 	*ret = b.plan;
@@ -84,7 +107,7 @@ int engine_plan_rows(const struct graph *g, const struct engine_options *o,
 {
 	struct blueprint b;
 	const struct be_ops *ops;
-	int r = make_blueprint(g, o, &b, &ops, reterr);
+	int r = make_blueprint(g, o, false, &b, &ops, reterr);
 	if (r < 0)
 		return r;
 	for (uint32_t t = 0; t < b.layout.n_tensors; t++) {
@@ -169,7 +192,7 @@ int engine_open(const struct graph *g, const struct engine_options *o, struct en
 		return err_set(reterr, -ENOMEM, "out of memory opening an engine");
 	e->graph = g;
 	e->disable = o->disable;
-	int r = make_blueprint(g, o, &e->blueprint, &ops, reterr);
+	int r = make_blueprint(g, o, true, &e->blueprint, &ops, reterr);
 	const struct engine_plan *p = &e->blueprint.plan;
 	if (r == 0 && !p->fits)
 		r = does_not_fit(p, reterr);

@@ -33,7 +33,8 @@ struct engine_options {
 	enum storage_kind storage;
 	enum kv_type kv_type;  /* not for "reference", which keeps floats */
 	uint32_t disable;      /* optimisations left out: bits of enum feature (core/features.h) */
-	const char *cache_dir; /* for built programs; NULL: none */
+	const char *cache_dir; /* for built programs and what was measured; NULL: none */
+	uint32_t tile;         /* 0: what engine_open finds to be fastest (tune.h); n: kgen_tiles[n - 1] */
 	/* Called now and then while loading, from the thread that opens; may be NULL. */
 	void (*progress)(void *ud, const char *what, double fraction);
 	void *progress_ud;
@@ -54,6 +55,7 @@ struct engine_plan {
 	enum kv_type kv_type;
 	uint32_t n_ops, n_tensors;
 	uint32_t n_launches; /* of a step whose attention is not split */
+	uint32_t tile_cols, tile_halves; /* of products for many tokens: struct kgen_tile; 0: no device */
 };
 
 /* Plans without allocating: 0, or -errno when the device or model can't be used at all. A model

@@ -17,6 +17,7 @@ const struct feature_info features[] = {
 	{FEATURE_CANDIDATES, "candidates", "the device finds the best tokens; else the host reads all logits for greedy sampling, too"},
 	{FEATURE_SPLIT, "split", "attention over many keys is cut into parts that run side by side"},
 	{FEATURE_OVERLAP, "overlap", "clients are told of a step while the next one runs (not on CPU devices)"},
+	{FEATURE_TUNE, "tune", "the tile of products that is fastest for the model on the device, measured at its first start"},
 	{0, NULL, NULL},
 };
 

@@ -20,6 +20,7 @@ enum feature {
 	FEATURE_CANDIDATES = 1 << 8,
 	FEATURE_SPLIT = 1 << 9,
 	FEATURE_OVERLAP = 1 << 10,
+	FEATURE_TUNE = 1 << 11,
 };
 
 struct feature_info {

@@ -19,6 +19,8 @@ static const char *find_text(const char *name)
 	return NULL;
 }
 
+const struct kgen_tile kgen_tiles[KGEN_TILES] = {{8, 1}, {8, 2}, {4, 1}, {4, 2}};
+
 int kgen_target(const struct be_info *dev, uint32_t head_dim, uint32_t disable, struct kgen_target *ret,
 		struct err *reterr)
 {
@@ -40,6 +42,8 @@ int kgen_target(const struct be_info *dev, uint32_t head_dim, uint32_t disable, 
 		t.group /= 2;
 	t.group_wide = t.group;
 	t.split_cols = !cpu;
+	/* a GPU has registers for both halves, and loads an activation once for both */
+	t.tile = kgen_tiles[cpu ? 0 : 1];
 	t.columns = !(disable & FEATURE_COLUMNS);
 	t.prefetch = !(disable & FEATURE_PREFETCH);
 	t.best = !(disable & FEATURE_CANDIDATES);

@@ -24,6 +24,15 @@ struct kernel_text {
 };
 extern const struct kernel_text kernel_texts[];
 
+/* The shape of what a work-item of a product for many tokens holds in registers: so many tokens, and one half of
+ * its tile (2 x lanes rows of the weight) after the other, or both. Which is fastest depends on how many registers
+ * there are; results do not. */
+struct kgen_tile {
+	uint32_t cols, halves; /* up to 8, a power of two; 1 or 2 */
+};
+#define KGEN_TILES 4
+extern const struct kgen_tile kgen_tiles[KGEN_TILES]; /* those that tune.c measures */
+
 /* What the generator decides from a device's facts. */
 struct kgen_target {
 	enum be_dialect dialect;
@@ -36,6 +45,7 @@ struct kgen_target {
 	bool inner_rows;      /* the layout has int8 of INNER_ROWS rows side by side: see common.k */
 	bool columns;         /* variants of products for several tokens a work-item */
 	bool prefetch;
+	struct kgen_tile tile;
 	bool best;            /* the device finds the most probable token of each row: best.k */
 	bool kv_q8;           /* K and V in the pool are int8 (kernels/kv.k) */
 	bool one_kernel;      /* templates become functions of one kernel, step.k, which walks a list of stages */

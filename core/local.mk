@@ -8,7 +8,7 @@ libcore_a_SOURCES += core/attention.c core/attention.h core/claim.c core/claim.h
   core/stages.c core/stages.h
 libcore_a_SOURCES += core/device_run.c core/device_priv.h core/profile.c core/profile.h core/device.c core/device.h core/engine.c core/engine_step.c core/engine_priv.h
 libcore_a_SOURCES += core/reference/reference.c core/reference/reference.h
-libcore_a_SOURCES += core/peak.c core/peak.h
+libcore_a_SOURCES += core/measure.c core/measure.h core/peak.c core/peak.h core/tune.c core/tune.h
 include $(top_srcdir)/core/pure.mk
 
 # Kernel templates: plain text in the tree, one table of strings in the binary. sed only.
@@ -37,6 +37,10 @@ check_PROGRAMS += tests/unit/test_step
 tests_unit_test_step_SOURCES = tests/unit/test_step.c tests/lib/opgraph.c tests/lib/opgraph.h
 tests_unit_test_step_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_step_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_tune
+tests_unit_test_tune_SOURCES = tests/unit/test_tune.c tests/lib/opgraph.c tests/lib/opgraph.h
+tests_unit_test_tune_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_tune_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_engine
 tests_unit_test_engine_SOURCES = tests/unit/test_engine.c tests/lib/opgraph.c tests/lib/opgraph.h
 tests_unit_test_engine_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

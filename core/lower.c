@@ -142,14 +142,23 @@ static int end_launch(struct lower *l, struct klaunch *k, const char *template_n
 	return 0;
 }
 
-/* A product: kernels for 1, 4 and 8 tokens a work-item over the weight `w`. Arguments: w, input, what
+void lower_product(struct kdefs *d, const struct wpack *pack, uint32_t cols, uint32_t halves)
+{
+	kdefs_set(d, "FORMAT", "%d", (int)pack->format);
+	kdefs_set(d, "K", "%u", pack->k);
+	kdefs_set(d, "N_TILES", "%u", pack->n_tiles);
+	kdefs_set(d, "COLS", "%u", cols);
+	kdefs_set(d, "TILE_HALVES", "%u", halves);
+}
+
+/* A product: kernels for 1, 4 and (target.tile) more tokens a work-item over the weight `w`. Arguments: w, input, what
  * the epilogue has, rows. `set` defines the epilogue and adds its arguments. */
 static int product(struct lower *l, uint32_t op_index, int w, enum rows rows,
 		   void (*set)(struct lower *, struct klaunch *, struct kdefs *, const struct op *,
 			       const struct wpack *))
 {
 	const struct op *op = &l->g->ops[op_index];
-	static const uint32_t cols[LAUNCH_VARIANTS] = {1, 4, 8};
+	const uint32_t cols[LAUNCH_VARIANTS] = {1, 4, l->target->tile.cols};
 
 	if (w < 0)
 		return w;
@@ -167,10 +176,7 @@ static int product(struct lower *l, uint32_t op_index, int w, enum rows rows,
 		kdefs_init(&d);
 		k->n_args = 0;
 		arg(k, KARG_WEIGHT, (uint32_t)w);
-		kdefs_set(&d, "FORMAT", "%d", (int)pack->format);
-		kdefs_set(&d, "K", "%u", pack->k);
-		kdefs_set(&d, "N_TILES", "%u", pack->n_tiles);
-		kdefs_set(&d, "COLS", "%u", cols[v]);
+		lower_product(&d, pack, cols[v], l->target->tile.halves);
 		if (op->in[3] != TENSOR_NONE) {
 			tensor(l, k, &d, "xq", op->in[3], false);
 			tensor(l, k, &d, "xs", op->in[4], false);

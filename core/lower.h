@@ -74,6 +74,9 @@ struct lowered {
 	uint32_t page_ints; /* of one page of one layer's K (or V), in 32-bit words */
 };
 
+/* What kernels/linear.k is bound to, but for tensors and epilogue. */
+void lower_product(struct kdefs *d, const struct wpack *pack, uint32_t cols, uint32_t halves);
+
 /* Lowers every op of the fused graph. `table_stride` is the length of a page table. 0 or -errno naming
  * the op or tensor. Any thread; needs no device. */
 int lower_graph(struct lowered *l, const struct graph *g, const struct layout *layout,

@@ -10,9 +10,9 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "core/kgen.h"
+#include "core/measure.h"
 
 #define DATA_BYTES ((size_t)256 << 20)
-#define FILL_BYTES ((size_t)4 << 20)
 #define HEAD_DIM 64 /* any: products of real models choose a device's widest vectors with it */
 #define DOT_CHAINS 16
 #define READ_CHAINS 8
@@ -91,34 +91,6 @@ static int build(struct peak *p, const struct be_info *info, struct err *reterr)
 	return p->ops->build(p->dev, &src, &p->prog, reterr);
 }
 
-static int wait_all(struct peak *p, struct err *reterr)
-{
-	uint64_t mark;
-	int r = p->ops->mark(p->dev, &mark, reterr);
-
-	return r < 0 ? r : p->ops->wait(p->dev, mark, reterr);
-}
-
-/* Writes the buffer: memory that was never written may be one page of zeros, and that a cache
- * holds. */
-static int fill(struct peak *p, size_t bytes, struct err *reterr)
-{
-	uint8_t *zeros = calloc(1, FILL_BYTES);
-	int r = 0;
-
-	if (!zeros)
-		return err_set(reterr, -ENOMEM, "out of memory measuring the device");
-	for (size_t at = 0; at < bytes && r == 0; at += FILL_BYTES) {
-		size_t n = bytes - at < FILL_BYTES ? bytes - at : FILL_BYTES;
-
-		r = p->ops->write(p->dev, p->data, at, zeros, n, reterr);
-	}
-	if (r == 0)
-		r = wait_all(p, reterr);
-	free(zeros);
-	return r;
-}
-
 /* As much as there is room for, in equal pieces a group. */
 static int allocate(struct peak *p, const struct be_info *info, struct err *reterr)
 {
@@ -145,23 +117,7 @@ static int allocate(struct peak *p, const struct be_info *info, struct err *rete
 	r = p->ops->buffer(p->dev, bytes, BE_MEM_STEP, &p->data, reterr);
 	if (r == 0)
 		r = p->ops->buffer(p->dev, out_bytes, BE_MEM_STEP, &p->out, reterr);
-	return r < 0 ? r : fill(p, bytes, reterr);
-}
-
-/* Launches the same kernel `repeat` times and waits; the time of one. */
-static int time_one(struct peak *p, const struct be_launch *l, uint32_t repeat, double *ret_s,
-		    struct err *reterr)
-{
-	int64_t start = clock_ns(), ns;
-	int r = 0;
-
-	for (uint32_t i = 0; i < repeat && r == 0; i++)
-		r = p->ops->launch(p->dev, l, reterr);
-	if (r == 0)
-		r = wait_all(p, reterr);
-	ns = clock_ns() - start;
-	*ret_s = (double)(ns > 0 ? ns : 1) / (double)NS_PER_S / repeat;
-	return r;
+	return r < 0 ? r : measure_zero(p->ops, p->dev, p->data, bytes, reterr);
 }
 
 static int run_dot(struct peak *p, double *ret_s, struct err *reterr)
@@ -177,7 +133,7 @@ static int run_dot(struct peak *p, double *ret_s, struct err *reterr)
 				    .n_args = 2,
 				    .args = args};
 
-	return time_one(p, &l, 1, ret_s, reterr);
+	return measure_launch(p->ops, p->dev, &l, 1, ret_s, reterr);
 }
 
 static int run_read(struct peak *p, unsigned way, double *ret_s, struct err *reterr)
@@ -194,7 +150,7 @@ static int run_read(struct peak *p, unsigned way, double *ret_s, struct err *ret
 				    .n_args = 3,
 				    .args = args};
 
-	return time_one(p, &l, p->read_repeat, ret_s, reterr);
+	return measure_launch(p->ops, p->dev, &l, p->read_repeat, ret_s, reterr);
 }
 
 /* Doubles the work until a run takes a few milliseconds. The first runs also compile. */

@@ -66,6 +66,7 @@ static void on_row(void *ud, const struct profile_row *r)
 int bench_explain(struct engine *e, const struct bench_peak *p, uint32_t n_rows, bool decode,
 		  struct strbuf *out, struct jw *json, struct err *reterr)
 {
+	const struct engine_plan *plan = engine_get_plan(e);
 	struct explain x = {.peak = p, .out = out, .json = json};
 	int r;
 
@@ -74,11 +75,15 @@ int bench_explain(struct engine *e, const struct bench_peak *p, uint32_t n_rows,
 		jw_kstr(json, "test", "explain");
 		jw_kstr(json, "stage", decode ? "decode" : "prefill");
 		jw_kint(json, "rows", n_rows);
+		jw_kint(json, "tile_cols", plan->tile_cols);
+		jw_kint(json, "tile_halves", plan->tile_halves);
 		jw_key(json, "launches");
 		jw_arr(json);
 	} else {
 		sb_printf(out, "\n%s of %" PRIu32 " rows, each launch by itself: operation, format, launches, channels x rows of the weight by rows at once, share of the peaks, kernel\n",
 			  decode ? "decode" : "prefill", n_rows);
+		sb_printf(out, "  (products take up to %" PRIu32 " rows at once, %s)\n", plan->tile_cols,
+			  plan->tile_halves == 1 ? "one half of a tile after the other" : "both halves of a tile");
 	}
 	r = engine_profile(e, n_rows, decode, on_row, &x, reterr);
 	if (json) {

@@ -61,6 +61,8 @@ struct open {
 	float rope[ROWS_MAX * 256];
 };
 
+static uint32_t tile; /* of engine_options */
+
 static void open_with(struct open *o, const struct be_info *dev, uint32_t disable)
 {
 	const struct engine_options eo = {.context_tok = 128,
@@ -68,6 +70,7 @@ static void open_with(struct open *o, const struct be_info *dev, uint32_t disabl
 					  .parallel = 32,
 					  .batch_tok = 32,
 					  .disable = disable,
+					  .tile = tile,
 					  .cache_dir = cache_dir};
 	struct err err = {0};
 
@@ -137,6 +140,22 @@ START_TEST(test_same_bits)
 	ck_assert_msg(memcmp(all, less, bytes) == 0, "without '%s' the logits are others", f->name);
 	free(all);
 	free(less);
+}
+END_TEST
+
+/* What tune.c chooses from. */
+START_TEST(test_tiles)
+{
+	const size_t bytes = model.graph.n_vocab * sizeof(float);
+	float *usual = run_all(0);
+
+	tile = (uint32_t)_i + 1;
+	float *other = run_all(0);
+	tile = 0;
+	ck_assert_msg(memcmp(usual, other, bytes) == 0, "with tile %u x %u the logits are others",
+		      kgen_tiles[_i].cols, kgen_tiles[_i].halves);
+	free(usual);
+	free(other);
 }
 END_TEST
 
@@ -394,6 +413,7 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_set_timeout(t, 600);
 	tcase_add_loop_test(t, test_same_bits, 0, n);
+	tcase_add_loop_test(t, test_tiles, 0, KGEN_TILES);
 	tcase_add_test(t, test_launches);
 	tcase_add_test(t, test_slow);
 	tcase_add_test(t, test_late);
