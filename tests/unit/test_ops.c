@@ -148,17 +148,15 @@ START_TEST(test_linear)
 END_TEST
 
 /* What stands out of its block is added as it is: nothing is lost, of it or of the others. */
-START_TEST(test_outliers)
+static void check_outliers(enum format f, uint32_t head_dim)
 {
 	static const float sizes[] = {-600, 40, 3}; /* each stands out of the rest */
-	static const enum format quants[] = {FORMAT_Q8_0,  FORMAT_Q4_0,	FORMAT_Q4_1, FORMAT_Q5_1, FORMAT_MXFP4,
-					     FORMAT_Q2_K,  FORMAT_Q3_K,	FORMAT_Q4_K, FORMAT_Q6_K};
-	const enum format f = quants[_i];
 	const uint32_t k = columns(f, 576), n = 100; /* two chunks of blocks, the second not whole */
 	uint8_t *table = test_exact_table(ROWS_TABLE, k, 12), *w = test_weight(f, n, k, 13);
 	float *x = (float *)(void *)table;
 	struct graph g = new_graph(n);
 	char what[64];
+	g.head_dim = g.rope.dims = head_dim;
 	for (uint32_t i = 0; i < ROWS_TABLE * k; i++)
 		x[i] /= 16;
 	for (uint32_t b = 0; b < ROWS_TABLE * k / 32; b++)
@@ -167,12 +165,27 @@ START_TEST(test_outliers)
 				x[b * 32 + 1 + (7 * b + 10 * j) % 31] = sizes[3 - b % 7 + j];
 	tensor_id in = embed(&g, graph_weight(&g, "table", FORMAT_F32, ROWS_TABLE, k, table), false);
 	op_out(&g, OP_LINEAR, in, TENSOR_NONE, graph_weight(&g, "w", f, n, k, w), n, true);
-	snprintf(what, sizeof what, "linear %s, outliers", format_name(f));
+	snprintf(what, sizeof what, "linear %s, outliers, heads of %u", format_name(f), head_dim);
 	storages_for(f);
 	compare_all(&g, what, 2e-6f);
 	graph_done(&g);
 	free(table);
 	free(w);
+}
+
+START_TEST(test_outliers)
+{
+	static const enum format quants[] = {FORMAT_Q8_0, FORMAT_Q4_0, FORMAT_Q4_1, FORMAT_Q5_1, FORMAT_MXFP4,
+					     FORMAT_Q2_K, FORMAT_Q3_K, FORMAT_Q4_K, FORMAT_Q6_K};
+	check_outliers(quants[_i], 32);
+}
+END_TEST
+
+/* A CPU's vectors are as long as heads allow: 8 and 4 lanes. */
+START_TEST(test_narrow)
+{
+	static const enum format quants[] = {FORMAT_Q4_1, FORMAT_Q6_K};
+	check_outliers(quants[_i / 2], _i % 2 ? 8 : 16);
 }
 END_TEST
 
@@ -423,6 +436,7 @@ int main(void)
 	tcase_add_loop_test(t, test_embed, 0, (int)N_FORMATS);
 	tcase_add_loop_test(t, test_linear, 0, (int)N_FORMATS);
 	tcase_add_loop_test(t, test_outliers, 0, 9);
+	tcase_add_loop_test(t, test_narrow, 0, 4);
 	tcase_add_loop_test(t, test_portable, 0, 2);
 	tcase_add_loop_test(t, test_gate_up, 0, 7);
 	tcase_add_test(t, test_silu_mul);
