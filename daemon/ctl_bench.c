@@ -43,6 +43,7 @@ struct result {
 	const char *test;
 	uint32_t batch, tokens;
 	double seconds; /* of the median run */
+	double mean_s;
 	double fastest_s, slowest_s;
 	uint64_t bytes;
 	double ops;
@@ -329,6 +330,7 @@ static void print_result(struct bench *b, const struct result *r)
 	jw_kint(&b->json, "repeat", b->repeat);
 	jw_kdouble(&b->json, "tokens_per_second_min", tokens / r->slowest_s);
 	jw_kdouble(&b->json, "tokens_per_second_max", tokens / r->fastest_s);
+	jw_kdouble(&b->json, "tokens_per_second_mean", tokens / r->mean_s);
 	jw_kstr(&b->json, "model", b->model.id);
 	jw_kstr(&b->json, "device", engine_get_plan(b->engine)->device);
 	jw_obj_end(&b->json);
@@ -379,6 +381,8 @@ static int measure(struct bench *b, uint32_t batch, struct err *reterr)
 		res.seconds = times[b->repeat / 2];
 		res.fastest_s = times[0];
 		res.slowest_s = times[b->repeat - 1];
+		for (uint32_t i = 0; i < b->repeat; i++)
+			res.mean_s += times[i] / b->repeat;
 		res.bytes =
 			batch ? decode_bytes(b, batch, res.tokens) : prefill_bytes(b, res.tokens);
 		res.ops = 2.0 * (double)res.batch * res.tokens * (double)b->body_elems;
