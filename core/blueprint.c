@@ -191,7 +191,9 @@ int blueprint_init(struct blueprint *b, const struct graph *g, const struct engi
 	if (r < 0)
 		return r;
 	target.kv_q8 = o->kv_type == KV_Q8;
-	if (o->tile && o->tile <= KGEN_TILES)
+	if (o->tile > KGEN_TILES)
+		return err_set(reterr, -EINVAL, "tile %u of products: there are %d", o->tile, KGEN_TILES);
+	if (o->tile)
 		target.tile = kgen_tiles[o->tile - 1];
 	r = fuse_graph(g, o->disable, &b->fused, reterr);
 	if (r < 0)

@@ -60,11 +60,13 @@ static int plan_reference(const struct graph *g, const struct engine_options *o,
 static void choose_tile(const struct be_ops *ops, const struct be_info *dev, const struct graph *g,
 			struct engine_options *o)
 {
-	const tensor_id w = tune_weight(g);
 	struct tune_result best;
+	tensor_id w;
 
-	if (o->tile || !o->cache_dir || w == TENSOR_NONE || dev->type == BE_OTHER ||
-	    o->disable & (FEATURE_TUNE | FEATURE_COLUMNS))
+	if (o->tile || !o->cache_dir || dev->type == BE_OTHER || o->disable & (FEATURE_TUNE | FEATURE_COLUMNS))
+		return;
+	w = tune_weight(g);
+	if (w == TENSOR_NONE)
 		return;
 	if (o->progress)
 		o->progress(o->progress_ud, "measuring products", 0);

@@ -209,26 +209,43 @@ START_TEST(test_slow)
 }
 END_TEST
 
+/* Opens a device that says it runs `together` work-groups side by side; what the first step gives on one that
+ * tells the truth, malloc'd. */
+static float *open_lying(struct open *o, unsigned together)
+{
+	struct be_info lying = info;
+	uint64_t n;
+
+	open_with(o, &info, 0);
+	float *want = run(o, &steps[0], &n);
+	close_all(o);
+	lying.together = together;
+	open_with(o, &lying, 0);
+	return want;
+}
+
+/* Runs the first step, which must give `want`; how many launches it took. */
+static uint64_t run_same(struct open *o, const float *want)
+{
+	uint64_t n;
+	float *got = run(o, &steps[0], &n);
+
+	ck_assert_int_eq(memcmp(want, got, steps[0].n_out * model.graph.n_vocab * sizeof *got), 0);
+	free(got);
+	return n;
+}
+
 /* Some workers come only when the others have left: their neighbours have done their parts. */
 START_TEST(test_late)
 {
 	static struct open o;
-	struct be_info lying = info;
-	uint64_t n;
 
 	if (!has_steps())
 		return;
-	open_with(&o, &info, 0);
-	float *want = run(&o, &steps[0], &n);
-	close_all(&o);
-	lying.together = STEP_NEIGHBOURS;
-	open_with(&o, &lying, 0);
+	float *want = open_lying(&o, STEP_NEIGHBOURS);
 	for (int again = 0; again < 3; again++) {
-		float *got = run(&o, &steps[0], &n);
-		ck_assert_uint_eq(n, 1);
+		ck_assert_uint_eq(run_same(&o, want), 1);
 		ck_assert_uint_eq(o.d->n_gave_up, 0);
-		ck_assert_int_eq(memcmp(want, got, steps[0].n_out * model.graph.n_vocab * sizeof *got), 0);
-		free(got);
 	}
 	free(want);
 	close_all(&o);
@@ -240,27 +257,29 @@ END_TEST
 START_TEST(test_gives_up)
 {
 	static struct open o;
-	struct be_info lying = info;
-	uint64_t n;
 
 	if (!has_steps())
 		return;
-	open_with(&o, &info, 0);
-	float *want = run(&o, &steps[0], &n);
-	close_all(&o);
-	lying.together = 4 * (info.compute_units + STEP_NEIGHBOURS);
-	open_with(&o, &lying, 0);
+	float *want = open_lying(&o, 4 * (info.compute_units + STEP_NEIGHBOURS));
 	const uint64_t before = o.d->n_gave_up;
-	float *got = run(&o, &steps[0], &n);
+	run_same(&o, want);
 	ck_assert_uint_eq(o.d->n_gave_up, before + 1);
-	ck_assert_int_eq(memcmp(want, got, steps[0].n_out * model.graph.n_vocab * sizeof *got), 0);
-	free(got);
-	got = run(&o, &steps[0], &n); /* not tried again at once */
+	run_same(&o, want); /* not tried again at once */
 	ck_assert_uint_eq(o.d->n_gave_up, before + 1);
-	ck_assert_int_eq(memcmp(want, got, steps[0].n_out * model.graph.n_vocab * sizeof *got), 0);
 	free(want);
-	free(got);
 	close_all(&o);
+}
+END_TEST
+
+/* A tile that there is not is an error, not another tile. */
+START_TEST(test_no_tile)
+{
+	const struct engine_options eo = {.context_tok = 128, .tile = KGEN_TILES + 1};
+	struct blueprint b;
+	struct err err = {0};
+
+	ck_assert_int_eq(blueprint_init(&b, &model.graph, &eo, &info, &err), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err.msg, "tile 5"));
 }
 END_TEST
 
@@ -418,6 +437,7 @@ int main(void)
 	tcase_add_test(t, test_slow);
 	tcase_add_test(t, test_late);
 	tcase_add_test(t, test_gives_up);
+	tcase_add_test(t, test_no_tile);
 	tcase_add_test(t, test_look_ahead);
 	tcase_add_test(pure, test_claims);
 	tcase_add_test(pure, test_shards);
