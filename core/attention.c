@@ -73,9 +73,10 @@ void attention_step_cut(const struct attention_cut *c, const struct step_rows *s
 {
 	uint32_t keys = 1, per = 1;
 
-	for (uint32_t r = 0; r < s->n_rows; r++) {
+	for (uint32_t r = 0; r < s->n_rows * (1 + s->n_more); r++)
 		if (s->pos[r] >= keys)
 			keys = s->pos[r] + 1;
+	for (uint32_t r = 0; r < s->n_rows; r++) {
 		if (r && s->table[r] == s->table[r - 1])
 			per = c->rows;
 	}

@@ -48,6 +48,9 @@ static uint32_t pages_of(uint64_t tok)
 	return (uint32_t)((tok + KV_PAGE_TOK - 1) / KV_PAGE_TOK);
 }
 
+/* With page tables as long as that, steps take so long that several in one go are of no use. */
+#define SETS_MAX_BYTES ((size_t)16 << 20)
+
 /* Places of the step's parameters. */
 static void sections(struct blueprint *b, const struct graph *g, size_t align)
 {
@@ -218,7 +221,10 @@ int blueprint_init(struct blueprint *b, const struct graph *g, const struct engi
 	p->act_bytes = b->layout.act_bytes;
 	b->stage_bytes = target.one_kernel ? b->lowered.n_launches * STAGE_WORDS * sizeof(uint64_t) : 0;
 	b->best_bytes = (size_t)b->lowered.best_chunks * 8 * b->out_rows;
-	p->step_bytes = b->section_bytes + b->best_bytes + b->stage_bytes + (b->stage_bytes ? SYNC_BYTES : 0);
+	b->n_sets = target.multi && b->best_bytes && b->section_bytes <= SETS_MAX_BYTES ? 1 + STEP_MORE_MAX : 1;
+	b->best_buffer_bytes = b->best_bytes * (b->n_sets > 1 ? b->n_sets + 1 : 1);
+	p->step_bytes = b->section_bytes * b->n_sets + b->best_buffer_bytes + b->stage_bytes +
+			(b->stage_bytes ? SYNC_BYTES : 0);
 	if (g->logits != TENSOR_NONE)
 		p->step_bytes += b->layout.bindings[g->logits].bytes;
 	p->available_bytes = dev->free_bytes ? dev->free_bytes : dev->memory_bytes;

@@ -25,7 +25,9 @@ struct blueprint {
 	size_t section_offset[STEP_SECTIONS], section_bytes; /* of the step's parameters */
 	size_t kv_buffer_bytes;                              /* one layer's K, or V */
 	struct shards weights, kv; /* places of lowered.weights, and of K and V of each layer in turn */
-	size_t best_bytes;         /* of best.k's result; 0: there is none */
+	uint32_t n_sets;           /* of parameters: steps in one go at most */
+	size_t best_bytes;         /* of best.k's result in one step; 0: there is none */
+	size_t best_buffer_bytes;  /* of all: that of the step before the first, then that of each */
 	size_t stage_bytes;        /* the list of a step kernel; 0: there is none */
 };
 

@@ -33,8 +33,8 @@ static int allocate(struct device *d, struct err *reterr)
 	d->kv = calloc(max_size(b->kv.n_shards, 1), sizeof *d->kv);
 	d->objects = calloc(max_size(b->layout.n_objects, 1), sizeof *d->objects);
 	d->args = calloc(max_size(b->lowered.n_launches, 1) * LAUNCH_ARGS_MAX, sizeof *d->args);
-	d->params = calloc(1, b->section_bytes);
-	d->best_host = calloc(1, max_size(b->best_bytes, 1));
+	d->params = calloc(b->n_sets, b->section_bytes);
+	d->best_host = calloc(b->n_sets, max_size(b->best_bytes, 1));
 	if (!d->weights || !d->kv || !d->objects || !d->args || !d->params || !d->best_host)
 		return err_set(reterr, -ENOMEM, "out of memory opening a device");
 	r = allocate_shards(d, &b->weights, BE_MEM_WEIGHTS, d->weights, reterr);
@@ -49,9 +49,9 @@ static int allocate(struct device *d, struct err *reterr)
 			r = d->ops->buffer(d->dev, o->bytes, o->kind, &d->objects[i], reterr);
 	}
 	if (r == 0)
-		r = d->ops->buffer(d->dev, b->section_bytes, BE_MEM_STEP, &d->step, reterr);
+		r = d->ops->buffer(d->dev, b->section_bytes * b->n_sets, BE_MEM_STEP, &d->step, reterr);
 	if (r == 0 && b->best_bytes)
-		r = d->ops->buffer(d->dev, b->best_bytes, BE_MEM_STEP, &d->best, reterr);
+		r = d->ops->buffer(d->dev, b->best_buffer_bytes, BE_MEM_STEP, &d->best, reterr);
 	if (r == 0 && b->stage_bytes)
 		r = d->ops->buffer(d->dev, b->stage_bytes, BE_MEM_STEP, &d->stages, reterr);
 	if (r == 0 && b->stage_bytes)
@@ -63,11 +63,11 @@ static struct stage_place stage_place(const void *ud, const struct karg *a)
 {
 	const struct device *d = ud;
 	const struct blueprint *b = d->b;
-	const uint32_t kv = b->weights.n_shards, objects = kv + b->kv.n_shards;
+	const uint32_t weights = 2, kv = weights + b->weights.n_shards, objects = kv + b->kv.n_shards;
 	struct stage_place p = {.offset_bytes = 0};
 	switch (a->type) {
 	case KARG_WEIGHT:
-		p.object = b->weights.places[a->index].shard;
+		p.object = weights + b->weights.places[a->index].shard;
 		p.offset_bytes = b->weights.places[a->index].offset_bytes;
 		break;
 	case KARG_KV_K:
@@ -82,11 +82,15 @@ static struct stage_place stage_place(const void *ud, const struct karg *a)
 		p.offset_bytes = b->layout.bindings[a->index].offset;
 		break;
 	case KARG_STEP:
-		p.object = objects + b->layout.n_objects;
+		p.object = 0;
 		p.offset_bytes = b->section_offset[a->index];
 		break;
 	case KARG_BEST:
-		p.object = objects + b->layout.n_objects + 1;
+		p.object = 1;
+		p.offset_bytes = b->n_sets > 1 ? b->best_bytes : 0; /* behind that of the step before */
+		break;
+	case KARG_DRAWN:
+		p.object = 1;
 		break;
 	case KARG_ROWS:
 		break;
@@ -99,15 +103,13 @@ struct be_mem *device_object(const struct device *d, uint32_t i)
 {
 	const struct blueprint *b = d->b;
 
+	if (i < 2)
+		return i == 0 ? d->step : d->best;
+	i -= 2;
 	if (i < b->weights.n_shards)
 		return d->weights[i];
 	i -= b->weights.n_shards;
-	if (i < b->kv.n_shards)
-		return d->kv[i];
-	i -= b->kv.n_shards;
-	if (i < b->layout.n_objects)
-		return d->objects[i];
-	return i == b->layout.n_objects ? d->step : d->best;
+	return i < b->kv.n_shards ? d->kv[i] : d->objects[i - b->kv.n_shards];
 }
 
 static struct be_arg make_arg(const struct device *d, const struct karg *a)

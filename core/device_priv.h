@@ -18,15 +18,15 @@ struct device {
 	struct be_mem **objects; /* [layout.n_objects] */
 	struct be_mem *step;
 	struct be_mem *best; /* NULL: none */
-	int32_t *best_host;  /* [out_rows][best_chunks][2] */
+	int32_t *best_host;  /* [n_sets][n_out][best_chunks][2] */
 	struct be_arg *args; /* [n_launches][LAUNCH_ARGS_MAX] */
-	uint8_t *params;     /* host copy of the step's parameters */
+	uint8_t *params;     /* host copy of the steps' parameters, n_sets of them */
 	uint64_t mark;       /* of the step that was submitted */
 	struct attention_step attention; /* its cut */
 
 	/* where templates are functions of one kernel */
 	struct be_mem *stages, *sync;
-	struct be_arg step_args[STEP_OBJECTS + 9];
+	struct be_arg step_args[STEP_OBJECTS + 12];
 	uint32_t workers; /* of a persistent step; 0: never */
 	struct claim claim;
 	bool claimed;             /* the step under way is persistent */
@@ -36,8 +36,8 @@ struct device {
 	uint64_t n_slow, n_gave_up; /* for tests and statistics */
 };
 
-/* Memory object `i`, in the numbering of stages: weights, K and V, the layout's, the step's parameters, the
- * best tokens. */
+/* Memory object `i`, in the numbering of stages: the steps' parameters, the best tokens (NULL: none), weights,
+ * K and V, the layout's. */
 struct be_mem *device_object(const struct device *d, uint32_t i);
 
 /* Arguments of the step kernel, prepared once. */

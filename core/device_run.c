@@ -34,10 +34,23 @@ static uint32_t row_groups(const struct device *d, uint32_t n)
 	return d->b->lowered.gen.target.inner_rows ? (n + INNER_ROWS - 1) / INNER_ROWS : n;
 }
 
-static int launch(struct device *d, uint32_t index, const struct step_rows *s, struct err *reterr)
+/* The arguments of a launch in step `set` of several. */
+static void set_args(const struct device *d, const struct klaunch *k, const struct be_arg *from, uint32_t set,
+		     struct be_arg *args)
+{
+	memcpy(args, from, k->n_args * sizeof *args);
+	for (uint32_t i = 0; i < k->n_args && set; i++) {
+		if (k->args[i].type == KARG_STEP)
+			args[i].offset += set * d->b->section_bytes;
+		if (k->args[i].type == KARG_BEST || k->args[i].type == KARG_DRAWN)
+			args[i].offset += set * d->b->best_bytes;
+	}
+}
+
+static int launch(struct device *d, uint32_t index, uint32_t set, const struct step_rows *s, struct err *reterr)
 {
 	const struct klaunch *k = &d->b->lowered.launches[index];
-	struct be_arg *args = d->args + (size_t)index * LAUNCH_ARGS_MAX;
+	struct be_arg args[LAUNCH_ARGS_MAX];
 	const uint32_t n = k->rows == ROWS_OUT ? s->n_out : s->n_rows;
 	uint32_t v = 0, kernel;
 
@@ -46,6 +59,7 @@ static int launch(struct device *d, uint32_t index, const struct step_rows *s, s
 	kernel = k->by_split && d->attention.split ? k->split_kernel : k->kernel[v];
 	if (n == 0 || kernel == KERNEL_NONE)
 		return 0;
+	set_args(d, k, d->args + (size_t)index * LAUNCH_ARGS_MAX, set, args);
 	args[k->n_args - 1].offset = n;
 	struct be_launch l = {.prog = d->prog,
 			      .entry = d->b->lowered.gen.names[kernel],
@@ -80,27 +94,31 @@ static int launch(struct device *d, uint32_t index, const struct step_rows *s, s
 /* --- kernels as functions of one --- */
 
 enum { ARG_STAGES = STEP_OBJECTS, ARG_SYNC, ARG_FIRST, ARG_STOP, ARG_ROWS, ARG_OUT, ARG_ATTENTION, ARG_SPLIT,
-       ARGS };
+       ARG_SET, ARG_SETS, ARG_SET_BYTES, ARG_BEST_BYTES, ARGS };
 
 void device_step_args(struct device *d)
 {
 	const struct blueprint *b = d->b;
-	const uint32_t n = b->weights.n_shards + b->kv.n_shards + b->layout.n_objects + 1 + (d->best != NULL);
+	const uint32_t n = 2 + b->weights.n_shards + b->kv.n_shards + b->layout.n_objects;
 	struct be_arg *a = d->step_args;
 
-	for (uint32_t i = 0; i < STEP_OBJECTS; i++)
-		a[i].mem = i < n ? device_object(d, i) : d->step; /* at those beyond nobody looks */
+	for (uint32_t i = 0; i < STEP_OBJECTS; i++) {
+		struct be_mem *mem = i < n ? device_object(d, i) : NULL;
+		a[i].mem = mem ? mem : d->step; /* at those that are not there nobody looks */
+	}
 	a[ARG_STAGES].mem = d->stages;
 	a[ARG_SYNC].mem = d->sync;
 	for (uint32_t i = ARG_FIRST; i < ARGS; i++)
 		a[i] = (struct be_arg){.type = BE_ARG_VALUE, .bytes = 4};
 }
 
-/* One launch of the step kernel over stages [first, stop) by `workers` work-groups. */
-static int launch_stages(struct device *d, uint32_t first, uint32_t stop, uint32_t workers,
-			 const struct step_rows *s, struct err *reterr)
+/* One launch of the step kernel over stages [first, stop) of steps [set, set + sets) by `workers` work-groups. */
+static int launch_stages(struct device *d, uint32_t first, uint32_t stop, uint32_t set, uint32_t sets,
+			 uint32_t workers, const struct step_rows *s, struct err *reterr)
 {
-	const uint32_t values[] = {first, stop, s->n_rows, s->n_out, d->attention.groups, d->attention.split};
+	const uint32_t values[ARGS - ARG_FIRST] = {
+		first, stop, s->n_rows, s->n_out, d->attention.groups, d->attention.split,
+		set, sets, (uint32_t)d->b->section_bytes, (uint32_t)d->b->best_bytes};
 	const struct be_launch l = {.prog = d->prog,
 				    .entry = STEP_ENTRY,
 				    .grid = {workers, 1},
@@ -113,8 +131,8 @@ static int launch_stages(struct device *d, uint32_t first, uint32_t stop, uint32
 	return d->ops->launch(d->dev, &l, reterr);
 }
 
-/* Plain launches: [first, stop), one by one. */
-static int launch_list(struct device *d, uint32_t first, uint32_t stop, const struct step_rows *s,
+/* Plain launches: [first, stop) of step `set`, one by one. */
+static int launch_list(struct device *d, uint32_t first, uint32_t stop, uint32_t set, const struct step_rows *s,
 		       struct err *reterr)
 {
 	int r = 0;
@@ -127,13 +145,13 @@ static int launch_list(struct device *d, uint32_t first, uint32_t stop, const st
 				  : k->grid == GRID_ATTENTION ? k->size * d->attention.groups
 							      : k->size * n;
 		if (!d->b->stage_bytes) {
-			r = launch(d, i, s, reterr);
+			r = launch(d, i, set, s, reterr);
 			continue;
 		}
 		if (n == 0 || (k->by_split && !d->attention.split && k->kernel[0] == KERNEL_NONE))
 			continue;
 		groups = (uint32_t)min_size(groups, min_size(d->b->dev.compute_units, STEP_WORKERS_MAX));
-		r = launch_stages(d, i, i + 1, groups, s, reterr);
+		r = launch_stages(d, i, i + 1, set, 1, groups, s, reterr);
 	}
 	return r;
 }
@@ -169,18 +187,24 @@ static void learn(struct device *d, uint32_t n_rows, int64_t ns)
 
 /* --- a step --- */
 
-static void put(struct device *d, enum step_section s, const void *src, size_t n)
+/* Where a section of step `set`'s parameters is. */
+static uint8_t *section(const struct device *d, uint32_t set, enum step_section s)
 {
-	memcpy(d->params + d->b->section_offset[s], src, n);
+	return d->params + set * d->b->section_bytes + d->b->section_offset[s];
+}
+
+static void put(struct device *d, uint32_t set, enum step_section s, const void *src, size_t n)
+{
+	memcpy(section(d, set, s), src, n);
 }
 
 /* [rows][half][2] to [rows][2][half]: products want runs of cosines and of sines. */
-static void put_rope(struct device *d, const struct step_rows *s)
+static void put_rope(struct device *d, uint32_t set, const struct step_rows *s)
 {
 	const uint32_t half = d->b->fused.head_dim / 2, rotated = d->b->fused.rope.dims / 2;
-	float *dst = (float *)(void *)(d->params + d->b->section_offset[STEP_ROPE]);
+	float *dst = (float *)(void *)section(d, set, STEP_ROPE);
 	for (uint32_t r = 0; r < s->n_rows; r++, dst += 2 * half) {
-		const float *src = s->rope + (size_t)r * rotated * 2;
+		const float *src = s->rope + ((size_t)set * s->n_rows + r) * rotated * 2;
 		for (uint32_t i = 0; i < half; i++) {
 			dst[i] = i < rotated ? src[i * 2] : 1;
 			dst[half + i] = i < rotated ? src[i * 2 + 1] : 0;
@@ -213,8 +237,12 @@ static int read_results(struct device *d, const struct step_rows *s, struct err 
 	const uint32_t chunks = d->b->lowered.best_chunks;
 	int r = 0;
 
-	if (d->best && s->best)
-		r = d->ops->read(d->dev, d->best, 0, d->best_host, (size_t)s->n_out * chunks * 8, reterr);
+	for (uint32_t set = 0; d->best && s->best && set <= s->n_more && r == 0; set++) {
+		const size_t bytes = (size_t)s->n_out * chunks * 8;
+		const uint32_t at = set + (d->b->n_sets > 1);
+		r = d->ops->read(d->dev, d->best, at * d->b->best_bytes, d->best_host + set * bytes / 4, bytes,
+				 reterr);
+	}
 	for (uint32_t first = 0, n; first < s->n_out && r == 0; first += n) {
 		const bool wanted = !d->best || !s->best || s->wants_logits[first];
 		for (n = 1; first + n < s->n_out; n++)
@@ -231,7 +259,7 @@ static void reduce_best(const struct device *d, const struct step_rows *s)
 {
 	const uint32_t chunks = d->b->lowered.best_chunks;
 
-	for (uint32_t i = 0; s->best && i < s->n_out; i++) {
+	for (uint32_t i = 0; s->best && i < s->n_out * (1 + s->n_more); i++) {
 		struct step_best *b = &s->best[i];
 		*b = (struct step_best){.token = UINT32_MAX, .logit = -INFINITY};
 		for (uint32_t c = 0; d->best && c < chunks; c++) {
@@ -259,8 +287,10 @@ int device_logits(struct device *d, const struct step_rows *s, uint32_t i, struc
 static int queue_step(struct device *d, const struct step_rows *s, struct err *reterr)
 {
 	const uint32_t n = d->b->lowered.n_step;
-	int r = d->claimed ? launch_stages(d, 0, n, d->workers, s, reterr) : launch_list(d, 0, n, s, reterr);
+	int r = d->claimed ? launch_stages(d, 0, n, 0, 1 + s->n_more, d->workers, s, reterr) : 0;
 
+	for (uint32_t set = 0; !d->claimed && set <= s->n_more && r == 0; set++)
+		r = launch_list(d, 0, n, set, s, reterr);
 	if (r == 0 && s->n_out)
 		r = read_results(d, s, reterr);
 	if (r == 0 && d->claimed)
@@ -270,24 +300,33 @@ static int queue_step(struct device *d, const struct step_rows *s, struct err *r
 	return r;
 }
 
-/* Queues the step's parameters. */
-static int write_params(struct device *d, const struct step_rows *s, struct err *reterr)
+/* Queues the parameters of step `set`. */
+static int write_set(struct device *d, uint32_t set, const struct step_rows *s, struct err *reterr)
 {
 	const struct blueprint *b = d->b;
-	const size_t table_bytes = (size_t)s->n_tables * s->table_stride * 4;
+	const size_t table_bytes = (size_t)s->n_tables * s->table_stride * 4, at = (size_t)set * s->n_rows;
 
-	put(d, STEP_TOKEN, s->token, s->n_rows * sizeof(uint32_t));
-	put(d, STEP_POS, s->pos, s->n_rows * sizeof(uint32_t));
-	put(d, STEP_SLOT, s->slot, s->n_rows * sizeof(uint32_t));
-	put(d, STEP_TABLE, s->table, s->n_rows * sizeof(uint32_t));
+	put(d, set, STEP_TOKEN, s->token + at, s->n_rows * sizeof(uint32_t));
+	put(d, set, STEP_POS, s->pos + at, s->n_rows * sizeof(uint32_t));
+	put(d, set, STEP_SLOT, s->slot + at, s->n_rows * sizeof(uint32_t));
+	put(d, set, STEP_TABLE, s->table + at, s->n_rows * sizeof(uint32_t));
 	if (s->n_out)
-		put(d, STEP_OUT_ROW, s->out_row, s->n_out * sizeof(uint32_t));
-	put(d, STEP_TABLES, s->tables, table_bytes);
-	put_rope(d, s);
-	attention_step_cut(&b->attention, s, &d->attention);
-	put(d, STEP_SHAPE, d->attention.shape, sizeof d->attention.shape);
-	return d->ops->write(d->dev, d->step, 0, d->params, b->section_offset[STEP_TABLES] + table_bytes,
-			     reterr);
+		put(d, set, STEP_OUT_ROW, s->out_row, s->n_out * sizeof(uint32_t));
+	put(d, set, STEP_TABLES, s->tables, table_bytes);
+	put_rope(d, set, s);
+	put(d, set, STEP_SHAPE, d->attention.shape, sizeof d->attention.shape);
+	return d->ops->write(d->dev, d->step, set * b->section_bytes, section(d, set, 0),
+			     b->section_offset[STEP_TABLES] + table_bytes, reterr);
+}
+
+static int write_params(struct device *d, const struct step_rows *s, struct err *reterr)
+{
+	int r = 0;
+
+	attention_step_cut(&d->b->attention, s, &d->attention);
+	for (uint32_t set = 0; set <= s->n_more && r == 0; set++)
+		r = write_set(d, set, s, reterr);
+	return r;
 }
 
 int device_submit(struct device *d, const struct step_rows *s, struct err *reterr)
@@ -333,7 +372,7 @@ int device_finish(struct device *d, const struct step_rows *s, struct err *reter
 		if (r == 0 && d->gave_up)
 			r = repeat_plain(d, s, reterr);
 		else if (r == 0)
-			learn(d, s->n_rows, clock_ns() - d->start_ns);
+			learn(d, s->n_rows, (clock_ns() - d->start_ns) / (1 + s->n_more));
 	}
 	if (r == 0)
 		reduce_best(d, s);
@@ -352,7 +391,7 @@ int device_profile(struct device *d, const struct step_rows *s, int64_t *ret_ns,
 	int r = write_params(d, s, reterr);
 
 	if (r == 0)
-		r = launch_list(d, 0, d->b->lowered.n_step, s, reterr);
+		r = launch_list(d, 0, d->b->lowered.n_step, 0, s, reterr);
 	int w = device_wait(d, r == 0 ? reterr : NULL);
 	r = r < 0 ? r : w;
 	for (uint32_t i = 0; i < d->b->lowered.n_step && r == 0; i++) {
@@ -361,7 +400,7 @@ int device_profile(struct device *d, const struct step_rows *s, int64_t *ret_ns,
 			const int64_t start = clock_ns();
 			/* a launch writes the same again: its output shares no memory with its input */
 			for (int k = 0; k < LAUNCHES && r == 0; k++)
-				r = launch_list(d, i, i + 1, s, reterr);
+				r = launch_list(d, i, i + 1, 0, s, reterr);
 			w = device_wait(d, r == 0 ? reterr : NULL);
 			r = r < 0 ? r : w;
 			const int64_t ns = (clock_ns() - start) / LAUNCHES;
@@ -378,11 +417,11 @@ int device_copy_page(struct device *d, uint32_t src, uint32_t dst, struct err *r
 	const struct step_rows s = {.n_rows = 1};
 	int r;
 
-	put(d, STEP_COPY, copy, sizeof copy);
-	r = d->ops->write(d->dev, d->step, d->b->section_offset[STEP_COPY],
-			  d->params + d->b->section_offset[STEP_COPY], sizeof copy, reterr);
+	put(d, 0, STEP_COPY, copy, sizeof copy);
+	r = d->ops->write(d->dev, d->step, d->b->section_offset[STEP_COPY], section(d, 0, STEP_COPY), sizeof copy,
+			  reterr);
 	if (r == 0)
-		r = launch_list(d, l->n_step, l->n_launches, &s, reterr);
+		r = launch_list(d, l->n_step, l->n_launches, 0, &s, reterr);
 	/* the two numbers are borrowed until here */
 	int w = device_wait(d, r == 0 ? reterr : NULL);
 	return r < 0 ? r : w;

@@ -159,7 +159,7 @@ static int allocate_step(struct engine *e, struct err *reterr)
 	e->item_rows = calloc(p->parallel, sizeof *e->item_rows);
 	e->tables = calloc((size_t)p->parallel * e->blueprint.table_stride, sizeof *e->tables);
 	e->rope = calloc(max_size(rows * g->rope.dims, 1), sizeof *e->rope);
-	e->best = calloc(out, sizeof *e->best);
+	e->best = calloc(out * (1 + STEP_MORE_MAX), sizeof *e->best);
 	e->wants_logits = calloc(out, sizeof *e->wants_logits);
 	e->logits = calloc(out * g->n_vocab, sizeof *e->logits);
 	e->theta = calloc(max_size(g->rope.dims / 2, 1), sizeof *e->theta);

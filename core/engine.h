@@ -14,6 +14,7 @@
 
 #define ENGINE_TOP_MAX 20     /* log-probabilities a position */
 #define ENGINE_SEQ_MAX 256    /* sequences at once, at most */
+#define ENGINE_MORE_MAX 3     /* step_item.n_more at most */
 #define KV_PAGE_TOK 32        /* tokens a KV page */
 #define ENGINE_BIAS_MAX 1024  /* biased tokens a request */
 
@@ -108,8 +109,7 @@ int engine_seq_new(struct engine *e, const uint32_t *tokens, uint32_t n_tok, boo
  * copied on the device. 0, -EAGAIN or -ENOSPC. */
 int engine_seq_fork(struct engine *e, uint32_t seq, uint32_t *ret_seq, struct err *reterr);
 
-/* Makes sure that `n_tok` more tokens have pages. 0, or -ENOSPC (nothing changed): then wait, or
- * preempt another sequence. */
+/* Makes sure that `n_tok` more tokens have pages. 0, or -ENOSPC: nothing changed; wait, or preempt another. */
 int engine_seq_reserve(struct engine *e, uint32_t seq, uint32_t n_tok);
 
 /* Ends a sequence. Its full pages stay findable by prefix until their memory is needed, when `keep`. */
@@ -158,10 +158,12 @@ struct step_item {
 	uint32_t n_history, n_prompt;
 	uint64_t draw; /* index of the token drawn, for the random numbers: (seed, draw, token) */
 	/* With `sample`, not with all_logprobs: the last n_draft (below n_tok) of `tokens` are guesses at
-	 * the tokens that will be drawn, and stand in `history` after its n_history tokens too. Each is
-	 * compared with what is drawn at its place; those before the first that differs are accepted.
-	 * Draws, random numbers and probabilities are those of as many steps without guesses. */
+	 * the tokens that will be drawn, and stand in `history` after its n_history tokens too; those before the
+	 * first that differs from what is drawn at its place are accepted. Draws are those of as many steps. */
 	uint32_t n_draft;
+	/* With one token, `sample` and no guesses: so many more may be drawn in the same go, by as many steps; their
+	 * pages are reserved, too. Fewer are, where an item does not simply take the most probable token. */
+	uint32_t n_more;
 };
 
 struct position_out {
@@ -173,28 +175,26 @@ struct position_out {
 struct step_out {
 	int code;              /* 0, or -EDOM when this item's logits are not finite (those of the accepted
 	                        * guesses are) */
-	struct position_out sampled;     /* where `sample`: the token after the accepted guesses */
-	uint32_t n_accepted;             /* guesses that are what was drawn */
-	struct position_out *accepted;   /* caller's, n_draft of them; the first n_accepted are filled */
+	struct position_out sampled;     /* where `sample`: the token drawn last */
+	uint32_t n_accepted;             /* tokens drawn before it: guesses that were right, or n_more */
+	struct position_out *accepted;   /* caller's, n_draft or n_more of them; the first n_accepted are filled */
 	struct position_out *positions;  /* caller's, n_tok of them, where all_logprobs; else NULL */
 };
 
-/* Runs one step: all items in one batch; the rows of all items together are at most batch_tok and
- * their pages are reserved. On return their tokens are in the pool, but for guesses that were not
- * accepted, full pages in the prefix index, and out[i] is filled. An error (device lost) leaves every sequence of the step unusable.
- * Results of an item do not depend on the other items, nor on how a prompt was cut into steps. */
+/* Runs one step: all items in one batch; their rows together are at most batch_tok and their pages are reserved.
+ * On return their tokens are in the pool, but for guesses that were not accepted, full pages in the prefix index,
+ * and out[i] is filled. An error (device lost) leaves every sequence of the step unusable. Results of an item
+ * depend neither on the other items nor on how a prompt was cut into steps. */
 int engine_step(struct engine *e, const struct step_item *items, uint32_t n_items,
                 struct step_out *out, struct err *reterr);
 
-/* The same in two: engine_submit returns while the device works, engine_finish waits for it and fills
- * `out`. Both get the same arguments, and what they point to stays as it is in between; of `out`
- * engine_submit writes `code` and `n_accepted` only. In between nothing else of the engine may be
- * called but the engine_get_ functions. After an error of engine_submit there is nothing to finish. */
+/* The same in two: engine_submit returns while the device works, engine_finish waits for it and fills `out`. Both
+ * get the same arguments, and what they point to stays as it is in between, where only the engine_get_ functions
+ * may be called; engine_submit writes only `code` and `n_accepted`. After its error there is nothing to finish. */
 int engine_submit(struct engine *e, const struct step_item *items, uint32_t n_items,
                   struct step_out *out, struct err *reterr);
 int engine_finish(struct engine *e, const struct step_item *items, uint32_t n_items,
                   struct step_out *out, struct err *reterr);
 
-/* True when the device works beside the host's cores, so that doing something between the two is won.
- * Where the device is the host's cores, it would only hold up the step. */
+/* True when the device is not the host's cores, so that what is done between the two does not hold up the step. */
 bool engine_overlaps(const struct engine *e);

@@ -27,9 +27,26 @@ struct engine {
 	uint32_t *tables;    /* [parallel][table_stride] */
 	float *rope;         /* [batch_tok][rope dims] */
 	float *logits;       /* [out_rows][n_vocab] */
-	struct step_best *best; /* [out_rows] */
+	struct step_best *best; /* [out_rows * (1 + STEP_MORE_MAX)] */
 	bool *wants_logits;     /* [out_rows] */
 	uint32_t *item_done; /* [parallel] tokens of each item that have been run */
 	uint32_t *item_end;  /* [parallel] tokens of each item that are to be run: up to a wrong guess */
 	uint32_t *item_rows; /* [parallel] rows of each item in this run */
 };
+
+/* cos and sin of each angle of position `pos`, side by side; [rope dims]. */
+void engine_angles(const struct engine *e, uint32_t pos, float *dst);
+
+/* The most probable token as the answer; false where it can't be: the item wants no eog, or logits are not
+ * finite. */
+bool engine_take_best(const struct engine *e, const struct step_item *it, uint32_t token,
+		      struct position_out *ret);
+
+/* --- engine_multi.c: several steps in one go --- */
+/* Adds the steps that may follow to e->run, which has all items' rows. */
+void engine_multi_fill(struct engine *e, const struct step_item *items, uint32_t n_items,
+		       const struct step_out *out);
+/* Fills `out` with what the steps drew and commits it. Items of which nothing could be taken are left for a
+ * step of their own. 0 or -errno. */
+int engine_multi_read(struct engine *e, const struct step_item *items, uint32_t n_items, struct step_out *out,
+		      struct err *reterr);

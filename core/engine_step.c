@@ -40,7 +40,7 @@ static int check_items(const struct engine *e, const struct step_item *items, ui
 	return 0;
 }
 
-static void angles(const struct engine *e, uint32_t pos, float *dst)
+void engine_angles(const struct engine *e, uint32_t pos, float *dst)
 {
 	for (uint32_t i = 0; i < e->graph->rope.dims / 2; i++) {
 		const double a = (double)pos * e->theta[i];
@@ -63,7 +63,7 @@ static void add_row(struct engine *e, struct step_rows *s, const struct step_ite
 	e->pos[r] = pos;
 	e->slot[r] = kvpool_slot(e->pool, it->seq, pos);
 	e->table[r] = table;
-	angles(e, pos, e->rope + (size_t)r * e->graph->rope.dims);
+	engine_angles(e, pos, e->rope + (size_t)r * e->graph->rope.dims);
 	if (wants_logits(it, t)) {
 		e->out_row[s->n_out] = r;
 		e->out_item[s->n_out] = item;
@@ -78,7 +78,7 @@ static bool fill(struct engine *e, const struct step_item *items, uint32_t n_ite
 {
 	const uint32_t stride = e->blueprint.table_stride;
 
-	s->n_rows = s->n_out = s->n_tables = 0;
+	s->n_rows = s->n_more = s->n_out = s->n_tables = 0;
 	for (uint32_t i = 0; i < n_items; i++) {
 		const struct step_item *it = &items[i];
 		e->item_rows[i] = 0;
@@ -102,13 +102,10 @@ static bool fill(struct engine *e, const struct step_item *items, uint32_t n_ite
 	return s->n_rows > 0;
 }
 
-/* Is the device's choice the answer? */
-static bool take_best(const struct engine *e, const struct step_item *it, uint32_t i,
+bool engine_take_best(const struct engine *e, const struct step_item *it, uint32_t token,
 		      struct position_out *ret)
 {
-	const uint32_t token = e->best[i].token;
-
-	if (!e->device || e->wants_logits[i] || token >= e->graph->n_vocab)
+	if (token >= e->graph->n_vocab)
 		return false;
 	for (uint32_t k = 0; it->sampling->ignore_eos && k < it->sampling->n_eog; k++)
 		if (it->sampling->eog[k] == token)
@@ -137,7 +134,7 @@ static int draw(struct engine *e, const struct step_item *it, const struct step_
 	int r = 0;
 
 	*ret_more = false;
-	if (!take_best(e, it, i, at)) {
+	if (!e->device || e->wants_logits[i] || !engine_take_best(e, it, e->best[i].token, at)) {
 		const float *logits = logits_of(e, s, i, reterr);
 		if (!logits)
 			return -EIO;
@@ -212,7 +209,10 @@ int engine_submit(struct engine *e, const struct step_item *items, uint32_t n_it
 		out[i].code = 0;
 		out[i].n_accepted = 0;
 	}
-	return fill(e, items, n_items, &e->run) && e->device ? device_submit(e->device, &e->run, reterr) : 0;
+	if (!fill(e, items, n_items, &e->run) || !e->device)
+		return 0;
+	engine_multi_fill(e, items, n_items, out);
+	return device_submit(e->device, &e->run, reterr);
 }
 
 int engine_finish(struct engine *e, const struct step_item *items, uint32_t n_items, struct step_out *out,
@@ -225,14 +225,16 @@ int engine_finish(struct engine *e, const struct step_item *items, uint32_t n_it
 		r = e->device ? device_finish(e->device, s, reterr) : reference_run(e->reference, s, reterr);
 		if (r < 0)
 			return r;
-		for (uint32_t i = 0; i < s->n_out && r == 0; i++)
+		if (s->n_more)
+			r = engine_multi_read(e, items, n_items, out, reterr);
+		for (uint32_t i = 0; i < s->n_out && !s->n_more && r == 0; i++)
 			r = read_row(e, &items[e->out_item[i]], s, i, &out[e->out_item[i]], reterr);
-		if (r == 0)
+		if (r == 0 && !s->n_more)
 			r = commit(e, items, n_items, reterr);
 		if (r < 0)
 			return r;
-		e->steps++;
-		e->rows += s->n_rows;
+		e->steps += 1 + s->n_more;
+		e->rows += s->n_rows * (1 + s->n_more);
 		more = fill(e, items, n_items, &e->run);
 		if (more && e->device)
 			r = device_submit(e->device, s, reterr);

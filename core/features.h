@@ -21,6 +21,7 @@ enum feature {
 	FEATURE_SPLIT = 1 << 9,
 	FEATURE_OVERLAP = 1 << 10,
 	FEATURE_TUNE = 1 << 11,
+	FEATURE_MULTI_STEP = 1 << 12,
 };
 
 struct feature_info {

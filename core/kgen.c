@@ -47,6 +47,7 @@ int kgen_target(const struct be_info *dev, uint32_t head_dim, uint32_t disable, 
 	t.columns = !(disable & FEATURE_COLUMNS);
 	t.prefetch = !(disable & FEATURE_PREFETCH);
 	t.best = !(disable & FEATURE_CANDIDATES);
+	t.multi = t.best && !(disable & FEATURE_MULTI_STEP);
 	t.one_kernel = cpu && t.dialect == BE_DIALECT_OPENCL && !(disable & FEATURE_ONE_KERNEL);
 	*ret = t;
 	return 0;

@@ -46,6 +46,7 @@ struct kgen_target {
 	bool columns;         /* variants of products for several tokens a work-item */
 	bool prefetch;
 	struct kgen_tile tile;
+	bool multi;           /* several steps in one go: a step's tokens may be the best of the one before */
 	bool best;            /* the device finds the most probable token of each row: best.k */
 	bool kv_q8;           /* K and V in the pool are int8 (kernels/kv.k) */
 	bool one_kernel;      /* templates become functions of one kernel, step.k, which walks a list of stages */

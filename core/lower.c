@@ -356,6 +356,17 @@ static int lower_eltwise(struct lower *l, uint32_t i, const char *expression)
 	return end_launch(l, k, "eltwise", &d);
 }
 
+/* Does the device find the best tokens? */
+static bool has_best(const struct lower *l)
+{
+	return l->target->best && l->g->logits != TENSOR_NONE && l->layout->bindings[l->g->logits].bound;
+}
+
+static uint32_t best_chunks(const struct lower *l)
+{
+	return (l->g->n_vocab + BEST_CHUNK - 1) / BEST_CHUNK;
+}
+
 static int lower_embed(struct lower *l, uint32_t i)
 {
 	const struct op *op = &l->g->ops[i];
@@ -370,8 +381,14 @@ static int lower_embed(struct lower *l, uint32_t i)
 		return -ENOMEM;
 	kdefs_set(&d, "FORMAT", "%d", (int)pack->format);
 	kdefs_set(&d, "K", "%u", pack->k);
+	const bool drawn = l->target->multi && has_best(l);
+	kdefs_set(&d, "CHUNKS", "%u", drawn ? best_chunks(l) : 0);
+	kdefs_set(&d, "VOCAB", "%u", l->g->n_vocab);
+	kdefs_set(&d, "DRAWN_PARAM", "%s", drawn ? "BUF_IN(int, drawn)," : "");
 	arg(k, KARG_WEIGHT, (uint32_t)w);
 	arg(k, KARG_STEP, STEP_TOKEN);
+	if (drawn)
+		arg(k, KARG_DRAWN, 0);
 	tensor(l, k, &d, "y", op->out[0], true);
 	return end_launch(l, k, "embed", &d);
 }
@@ -473,12 +490,12 @@ static int lower_best(struct lower *l)
 	struct kdefs d;
 	struct klaunch *k;
 
-	if (l->g->logits == TENSOR_NONE || !l->target->best || !l->layout->bindings[l->g->logits].bound)
+	if (!has_best(l))
 		return 0;
 	k = add_launch(l, LAUNCH_NO_OP);
 	if (!k)
 		return -ENOMEM;
-	l->out->best_chunks = (l->g->n_vocab + BEST_CHUNK - 1) / BEST_CHUNK;
+	l->out->best_chunks = best_chunks(l);
 	k->grid = GRID_HEADS_ROWS;
 	k->size = l->out->best_chunks;
 	k->rows = l->g->tensors[l->g->logits].rows;

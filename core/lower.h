@@ -33,11 +33,12 @@ enum step_section {
 	STEP_SECTIONS
 };
 
-enum karg_type { KARG_TENSOR, KARG_WEIGHT, KARG_KV_K, KARG_KV_V, KARG_STEP, KARG_BEST, KARG_ROWS };
+enum karg_type { KARG_TENSOR, KARG_WEIGHT, KARG_KV_K, KARG_KV_V, KARG_STEP, KARG_BEST, KARG_DRAWN, KARG_ROWS };
 
 struct karg {
 	enum karg_type type;
-	uint32_t index; /* tensor id, weight, layer or section */
+	uint32_t index; /* tensor id, weight, layer or section; KARG_BEST: where best.k writes; KARG_DRAWN: what it
+			 * wrote in the step before, in the same go */
 };
 
 struct klaunch {

@@ -35,7 +35,9 @@ void stages_look_ahead(const struct lowered *l, uint64_t *list)
 {
 	uint64_t next[4] = {0}; /* object, offset, bytes of a tile, tiles */
 
-	for (uint32_t i = l->n_step; i-- > 0;) {
+	/* twice, for a step's last stages look ahead to the first of the step that follows */
+	for (uint32_t n = 2 * l->n_step; n-- > 0;) {
+		const uint32_t i = n % l->n_step;
 		const struct klaunch *k = &l->launches[i];
 		uint64_t *stage = list + (size_t)i * STAGE_WORDS;
 		memcpy(stage + STAGE_NEXT, next, sizeof next);

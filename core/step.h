@@ -6,14 +6,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define STEP_MORE_MAX 3
+
 /* The most probable token of a row, the lowest among equals; UINT32_MAX: look at the logits. */
 struct step_best {
 	uint32_t token;
 	float logit;
 };
 
+/* As a token: the best of row `i` of those with logits, of the step before in the same go. */
+#define STEP_DRAWN(i) (~(uint32_t)(i))
+
+/* With n_more > 0 so many steps follow in the same go. All have n_rows and n_out alike and the same page tables;
+ * row r of step k is entry k * n_rows + r of token, pos, slot, table and rope, and its best is entry
+ * k * n_out + r of `best`. No row wants logits then. */
 struct step_rows {
 	uint32_t n_rows;           /* tokens in this step, all sequences together */
+	uint32_t n_more;           /* at most STEP_MORE_MAX; not for reference/ */
 	const uint32_t *token;     /* [n_rows] */
 	const uint32_t *pos;       /* [n_rows] position of the token in its sequence */
 	const uint32_t *slot;      /* [n_rows] where its K and V go: page * KV_PAGE_TOK + offset */

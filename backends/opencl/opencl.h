@@ -10,7 +10,7 @@
 
 #define OCL_DEVICES_MAX 64
 #define OCL_MARKS_MAX 64     /* marks that can be pending at once; more wait for the oldest */
-#define OCL_READS_MAX 4      /* reads of shared memory that can be put off */
+#define OCL_READS_MAX 8      /* reads of shared memory that can be put off */
 #define OCL_ENTRY_BUCKETS 64 /* of the table of a program's kernels */
 
 struct be_mem {

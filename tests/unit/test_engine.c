@@ -11,6 +11,7 @@
 
 #include "core/blueprint.h"
 #include "core/engine.h"
+#include "core/features.h"
 #include "model/model.h"
 #include "tests/lib/opgraph.h"
 #include "tests/lib/tinygguf.h"
@@ -72,7 +73,7 @@ static struct engine *open_engine(const struct engine_options *o)
 /* A request that is stepped by hand. */
 struct run {
 	uint32_t seq, n_prompt, n, cached;
-	uint32_t text[256];
+	uint32_t text[512];
 	struct position_out at[N_GEN];
 	uint32_t n_gen;
 };
@@ -488,6 +489,102 @@ START_TEST(test_step_counts)
 }
 END_TEST
 
+/* Steps all runs together until each has `n_tok` tokens, asking for `more` beyond one; how many times. */
+static uint32_t finish_multi(struct engine *e, struct run *runs, uint32_t n, uint32_t n_tok, uint32_t more,
+			     const struct sampling *s)
+{
+	static struct position_out accepted[8][ENGINE_MORE_MAX];
+	for (uint32_t calls = 0;; calls++) {
+		struct step_item items[8];
+		struct step_out out[8];
+		struct run *who[8];
+		struct err err = {0};
+		uint32_t k = 0;
+		memset(out, 0, sizeof out);
+		for (uint32_t i = 0; i < n; i++) {
+			const uint32_t left = n_tok - (runs[i].n - runs[i].n_prompt);
+			if (left == 0)
+				continue;
+			items[k] = item(&runs[i], 5, s, e);
+			items[k].draw = runs[i].n - runs[i].n_prompt;
+			if (items[k].sample && items[k].n_tok == 1)
+				items[k].n_more = more < left - 1 ? more : left - 1;
+			ck_assert_int_eq(engine_seq_reserve(e, runs[i].seq, items[k].n_tok + items[k].n_more), 0);
+			out[k].accepted = accepted[k];
+			who[k++] = &runs[i];
+		}
+		if (k == 0)
+			return calls;
+		int r = engine_step(e, items, k, out, &err);
+		ck_assert_msg(r == 0, "%s", err.msg);
+		for (uint32_t i = 0; i < k; i++) {
+			ck_assert_int_eq(out[i].code, 0);
+			ck_assert_uint_le(out[i].n_accepted, items[i].n_more);
+			for (uint32_t j = 0; j < out[i].n_accepted; j++)
+				who[i]->text[who[i]->n++] = accepted[i][j].chosen.token;
+			if (items[i].sample)
+				who[i]->text[who[i]->n++] = out[i].sampled.chosen.token;
+			/* all but the last are in the pool */
+			ck_assert_uint_ge(engine_seq_len(e, who[i]->seq) + 1, items[i].sample ? who[i]->n : 0);
+		}
+	}
+}
+
+/* Several steps in one go draw what as many steps draw, over pages and partitions of keys, in all ways of
+ * launching and storing; what an item can't take (an end that it does not want) costs the others nothing. */
+START_TEST(test_multi_step)
+{
+	enum { RUNS = 3, TOK = 90, FORMS = 7 };
+	static const struct sampling plain = {.top_p = 1, .repetition_penalty = 1};
+	static struct run want[RUNS], got[RUNS];
+	struct tiny_params p = tiny_params_default();
+	p.context = 512;
+	model_close(&model);
+	open_model(&p);
+	for (uint32_t d = 0; d < n_devs; d++) {
+		for (int form = 0; form < FORMS; form++) {
+			struct engine_options o = options(d);
+			struct sampling s = plain;
+			struct engine_stats first, last;
+			const uint32_t one = form == 6 ? RUNS - 1 : 0; /* alone, its keys are spread */
+			uint32_t calls[2], eog;
+			o.kv_type = form == 1 ? KV_Q8 : KV_F16;
+			o.storage = form == 2 && devs[d].images ? STORAGE_TEXTURE2D : STORAGE_BUFFER;
+			o.disable = form == 3 ? FEATURE_PERSISTENT : form == 4 ? FEATURE_ONE_KERNEL : 0;
+			struct engine *e = open_engine(&o);
+			for (int multi = 0; multi < 2; multi++) {
+				struct run *runs = multi ? got : want;
+				if (form == 5 && multi) { /* the third token that the first run drew is no answer */
+					eog = want[0].text[want[0].n_prompt + 2];
+					s.ignore_eos = true;
+					s.eog = &eog;
+					s.n_eog = 1;
+					for (uint32_t i = one; i < RUNS; i++)
+						start(e, &want[i], 5 + 120 * i, i + 1, true);
+					finish_multi(e, want, RUNS, TOK, 0, &s);
+					for (uint32_t i = one; i < RUNS; i++)
+						engine_seq_free(e, want[i].seq, false);
+				}
+				engine_get_stats(e, &first);
+				for (uint32_t i = one; i < RUNS; i++)
+					start(e, &runs[i], 5 + 120 * i, i + 1, true);
+				calls[multi] = finish_multi(e, runs + one, RUNS - one, TOK, multi ? ENGINE_MORE_MAX : 0, &s);
+				for (uint32_t i = one; i < RUNS; i++)
+					engine_seq_free(e, runs[i].seq, false);
+				engine_get_stats(e, &last);
+				ck_assert_uint_ge(last.steps - first.steps, calls[multi]);
+			}
+			for (uint32_t i = one; i < RUNS; i++) {
+				ck_assert_uint_eq(want[i].n, got[i].n);
+				ck_assert_mem_eq(want[i].text, got[i].text, want[i].n * sizeof *want[i].text);
+			}
+			ck_assert_uint_lt(calls[1] + (form == 5 ? 0 : 40), calls[0]);
+			engine_close(e);
+		}
+	}
+}
+END_TEST
+
 START_TEST(test_refusals)
 {
 	struct engine_options o = {.device = "null", .context_tok = 300};
@@ -553,6 +650,7 @@ int main(void)
 	tcase_add_test(t, test_guesses);
 	tcase_add_test(t, test_bad_guesses);
 	tcase_add_test(t, test_step_counts);
+	tcase_add_test(t, test_multi_step);
 	tcase_add_test(t, test_refusals);
 	suite_add_tcase(s, t);
 	SRunner *sr = srunner_create(s);
