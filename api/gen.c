@@ -262,7 +262,16 @@ static void on_token(void *ud, const struct token_event *ev)
 	    !lp_add(&g->choices[i].lps, g->call->served->m.model->tokenizer, ev->token, ev->prob))
 		out_of_memory(g);
 	tell(g, i, ev->text, ev->text_len, false);
-	flush_chunk(g);
+	/* What waits is a few tokens' events: they go out with one wake-up of thread and client. */
+	if (!ev->soon || g->chunk.failed || g->chunk.len > HTTP_LOW_BYTES)
+		flush_chunk(g);
+}
+
+static void on_flush(void *ud)
+{
+	const struct gen_part *p = ud;
+
+	flush_chunk(p->g);
 }
 
 /* Leaves out the entries of tokens whose text a stop string removed. */
@@ -284,8 +293,10 @@ static void end_choice(struct gen_part *p, uint32_t choice, const struct finish_
 	ch->done = true;
 	ch->reason = ev->reason;
 	ch->completion_tok = ev->completion_tok;
-	if (ev->reason == FINISH_CANCELLED || ev->reason == FINISH_ERROR)
+	if (ev->reason == FINISH_CANCELLED || ev->reason == FINISH_ERROR) {
+		flush_chunk(g);
 		return;
+	}
 	if (ev->cached_tok > p->cached_tok)
 		p->cached_tok = ev->cached_tok;
 	tell(g, i, ev->text, ev->text_len, true);
@@ -349,7 +360,7 @@ static void on_done(void *ud, const struct finish_event *ev)
 	close_one(g);
 }
 
-static const struct sink_ops sink = {.token = on_token, .done = on_done};
+static const struct sink_ops sink = {.token = on_token, .done = on_done, .flush = on_flush};
 
 /* --- the beginning --- */
 

@@ -53,6 +53,7 @@ struct config {
 	uint32_t max_connections;
 	uint32_t header_timeout_s, body_timeout_s, request_timeout_s, write_timeout_s;
 	uint32_t ping_interval_s;
+	uint32_t stream_interval_ms;
 	/* the process */
 	uint32_t drain_timeout_s;
 	enum log_level log_level;

@@ -234,6 +234,14 @@ const struct option_row option_rows[] = {
 	 .metavar = "SECONDS",
 	 .live = true,
 	 .help = "A stream that has nothing to say sends a comment so often."},
+	{.key = "stream-interval",
+	 .type = OPT_COUNT,
+	 .offset = AT(stream_interval_ms),
+	 .max = 1000,
+	 .preset = "20",
+	 .metavar = "MS",
+	 .help = "Tokens of a stream that come quicker than this, in milliseconds, go out together. "
+		 "0: each by itself."},
 
 	{.key = "queue-requests",
 	 .section = "Queue and limits",

@@ -23,6 +23,7 @@
 #define REPEAT_MAX 1000
 #define SEED UINT64_C(0x9e3779b97f4a7c15)
 #define WARM_STEPS 2
+#define GO_NS (20 * NS_PER_MS) /* the daemon's stream-interval, if nobody changed it */
 
 static const char help[] =
 	"Usage: driftctl bench -m FILE [OPTION]...\n"
@@ -200,45 +201,83 @@ static int run_prefill(struct bench *b, uint32_t n_tok, bool timed, int64_t *ret
 }
 
 struct decode {
+	uint32_t batch, n_tok;
 	uint32_t *history; /* batch rows of n_tok + 1 */
+	uint32_t *have;    /* tokens in each */
 	uint32_t *seqs;
+	uint32_t n_seqs;
 	struct step_item *items;
 	struct step_out *outs;
-	uint32_t n_seqs;
+	struct position_out *accepted; /* ENGINE_MORE_MAX for each */
+	uint32_t *whose;               /* of each item */
 };
 
-static int decode_steps(struct bench *b, struct decode *d, uint32_t batch, uint32_t n_tok,
-			bool timed, struct err *reterr)
+/* An item for each sequence that is not at its end, asking for `more` tokens beyond one; how many items. */
+static uint32_t decode_items(struct decode *d, const struct sampling *s, uint32_t more)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < d->batch; i++) {
+		uint32_t *row = d->history + (size_t)i * (d->n_tok + 1), left = d->n_tok + 1 - d->have[i];
+
+		if (left == 0)
+			continue;
+		d->whose[n] = i;
+		d->items[n] = (struct step_item){.seq = d->seqs[i],
+						 .tokens = row + d->have[i] - 1,
+						 .n_tok = 1,
+						 .sample = true,
+						 .sampling = s,
+						 .history = row,
+						 .n_history = d->have[i],
+						 .n_prompt = 1,
+						 .draw = d->have[i] - 1,
+						 .n_more = more < left - 1 ? more : left - 1};
+		d->outs[n] = (struct step_out){.accepted = d->accepted + (size_t)n * ENGINE_MORE_MAX};
+		n++;
+	}
+	return n;
+}
+
+static int decode_take(struct decode *d, uint32_t item, struct err *reterr)
+{
+	uint32_t i = d->whose[item];
+	uint32_t *row = d->history + (size_t)i * (d->n_tok + 1);
+	const struct step_out *o = &d->outs[item];
+
+	if (o->code)
+		return err_set(reterr, o->code, "the logits are not finite");
+	for (uint32_t k = 0; k < o->n_accepted; k++)
+		row[d->have[i]++] = o->accepted[k].chosen.token;
+	row[d->have[i]++] = o->sampled.chosen.token;
+	return 0;
+}
+
+/* Steps as the daemon asks for them: several in one go while that takes no longer than GO_NS. */
+static int decode_steps(struct bench *b, struct decode *d, bool timed, struct err *reterr)
 {
 	struct sampling s = greedy(b);
+	int64_t step_ns = GO_NS;
 	int r = 0;
 
-	for (uint32_t step = 0; step < n_tok && !r; step++) {
-		for (uint32_t i = 0; i < batch; i++) {
-			uint32_t *row = d->history + (size_t)i * (n_tok + 1);
+	for (uint32_t n;;) {
+		int64_t start = clock_ns(), more = GO_NS / step_ns - 1;
+		uint32_t steps = 1;
 
-			d->items[i] = (struct step_item){.seq = d->seqs[i],
-							 .tokens = row + step,
-							 .n_tok = 1,
-							 .sample = true,
-							 .sampling = &s,
-							 .history = row,
-							 .n_history = step + 1,
-							 .n_prompt = 1,
-							 .draw = step};
-		}
+		n = decode_items(d, &s, more < 0 ? 0 : more < ENGINE_MORE_MAX ? (uint32_t)more : ENGINE_MORE_MAX);
+		if (n == 0)
+			return 0;
 		if (timed)
-			progress(b, "decode", batch, step, n_tok);
-		memset(d->outs, 0, batch * sizeof(*d->outs));
-		r = engine_step(b->engine, d->items, batch, d->outs, reterr);
-		for (uint32_t i = 0; i < batch && !r; i++) {
-			d->history[(size_t)i * (n_tok + 1) + step + 1] =
-				d->outs[i].sampled.chosen.token;
-			if (d->outs[i].code)
-				r = err_set(reterr, d->outs[i].code, "the logits are not finite");
+			progress(b, "decode", d->batch, d->have[d->whose[0]], d->n_tok + 1);
+		r = engine_step(b->engine, d->items, n, d->outs, reterr);
+		for (uint32_t i = 0; i < n && !r; i++) {
+			r = decode_take(d, i, reterr);
+			steps = d->outs[i].n_accepted + 1 > steps ? d->outs[i].n_accepted + 1 : steps;
 		}
+		if (r)
+			return r;
+		step_ns = (clock_ns() - start) / steps + 1;
 	}
-	return r;
 }
 
 /* `batch` sequences, each from one random token, n_tok steps. */
@@ -246,34 +285,43 @@ static int run_decode(struct bench *b, uint32_t batch, uint32_t n_tok, bool time
 		      struct err *reterr)
 {
 	struct decode d = {
+		.batch = batch,
+		.n_tok = n_tok,
 		.history = calloc((size_t)batch * (n_tok + 1), sizeof(uint32_t)),
+		.have = calloc(batch, sizeof(uint32_t)),
 		.seqs = calloc(batch, sizeof(uint32_t)),
 		.items = calloc(batch, sizeof(struct step_item)),
 		.outs = calloc(batch, sizeof(struct step_out)),
+		.accepted = calloc((size_t)batch * ENGINE_MORE_MAX, sizeof(struct position_out)),
+		.whose = calloc(batch, sizeof(uint32_t)),
 	};
 	int64_t start;
 	int r = 0;
 
-	if (!d.history || !d.seqs || !d.items || !d.outs)
+	if (!d.history || !d.have || !d.seqs || !d.items || !d.outs || !d.accepted || !d.whose)
 		r = err_set(reterr, -ENOMEM, "out of memory");
 	while (!r && d.n_seqs < batch) {
 		uint32_t *row = d.history + (size_t)d.n_seqs * (n_tok + 1);
 
 		row[0] = random_token(b);
+		d.have[d.n_seqs] = 1;
 		r = seq_start(b, row, 1, n_tok, &d.seqs[d.n_seqs], reterr);
 		if (!r)
 			d.n_seqs++;
 	}
 	start = clock_ns();
 	if (!r)
-		r = decode_steps(b, &d, batch, n_tok, timed, reterr);
+		r = decode_steps(b, &d, timed, reterr);
 	*ret_ns = clock_ns() - start;
 	for (uint32_t i = 0; i < d.n_seqs; i++)
 		engine_seq_free(b->engine, d.seqs[i], false);
 	free(d.history);
+	free(d.have);
 	free(d.seqs);
 	free(d.items);
 	free(d.outs);
+	free(d.accepted);
+	free(d.whose);
 	return r;
 }
 

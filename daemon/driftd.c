@@ -168,6 +168,7 @@ static int load(struct daemon *d, struct err *reterr)
 		.client_requests = c->client_requests,
 		.prefill_tok = c->prefill_tok,
 		.speculate = c->speculate,
+		.stream_ns = (int64_t)c->stream_interval_ms * NS_PER_MS,
 		.lost = on_lost,
 		.lost_ud = d,
 	};

@@ -47,6 +47,7 @@ static void park(struct scheduler *s, struct choice *c)
 	struct choice *at;
 
 	sched_batch_release(s, c, true);
+	sched_tell_flush(s, c->job);
 	c->state = CHOICE_PARKED;
 	s->now.preemptions++;
 	TAILQ_FOREACH(at, &s->parked, link) {
@@ -404,4 +405,5 @@ void sched_batch_compose(struct scheduler *s)
 	admit(s);
 	add_prefill(s);
 	sched_draft_add(s);
+	sched_draft_more(s);
 }

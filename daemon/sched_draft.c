@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Prompt-lookup speculation: a step in which every sequence decodes, and few do, may carry guesses
+/* More than one token a step and sequence. Several steps may go to the device at once: then neither the
+ * engine's thread nor the device's have to be woken between them.
+ * And prompt-lookup speculation: a step in which every sequence decodes, and few do, may carry guesses
  * at their next tokens (draft.h). An accepted guess saves its sequence a step; answers are the same
  * with and without, so when to guess is decided by what steps take and by how often guesses were
  * right, and nothing else. */
@@ -10,10 +12,10 @@ void sched_draft_init(struct scheduler *s)
 	s->draft_cost.flat = s->options.speculate == SPECULATE_ALWAYS;
 }
 
-/* Every item is one token of an answer, and there is room for more rows. */
-static bool suits(const struct scheduler *s)
+/* Every item is one token of an answer. */
+static bool all_decode(const struct scheduler *s)
 {
-	if (s->options.speculate == SPECULATE_OFF || s->n_items == 0 || s->n_items != s->n_rows)
+	if (s->n_items == 0 || s->n_items != s->n_rows)
 		return false;
 	for (uint32_t i = 0; i < s->n_items; i++)
 		if (!s->items[i].sample || s->items[i].all_logprobs)
@@ -71,8 +73,9 @@ void sched_draft_add(struct scheduler *s)
 	bool any = false;
 	uint32_t at = 0;
 
-	s->decode_only = suits(s);
-	if (!s->decode_only || s->n_rows >= DRAFT_ROWS_MAX || s->n_rows >= s->batch_tok)
+	s->decode_only = all_decode(s);
+	if (!s->decode_only || s->options.speculate == SPECULATE_OFF || s->n_rows >= DRAFT_ROWS_MAX ||
+	    s->n_rows >= s->batch_tok)
 		return;
 	for (uint32_t i = 0; i < s->n_items; i++) {
 		offer(s, s->whose[i], &offers[i]);
@@ -89,14 +92,63 @@ void sched_draft_add(struct scheduler *s)
 	}
 }
 
+/* How many steps may follow the composed one: as many as are over before the first token would be told anyway. */
+static uint32_t more_of(struct scheduler *s)
+{
+	uint32_t n = ENGINE_MORE_MAX;
+	bool wait;
+
+	if (!s->decode_only || s->n_rows != s->n_items || s->step_ns == 0)
+		return 0;
+	pthread_mutex_lock(&s->lock);
+	wait = s->n_waiting > 0 || s->attention;
+	pthread_mutex_unlock(&s->lock);
+	if (wait || !TAILQ_EMPTY(&s->parked) || s->options.stream_ns / s->step_ns < 2)
+		return 0;
+	if (s->options.stream_ns / s->step_ns - 1 < n)
+		n = (uint32_t)(s->options.stream_ns / s->step_ns - 1);
+	for (uint32_t i = 0; i < s->n_items; i++) {
+		uint32_t room = room_of(s, s->whose[i]);
+
+		n = room < n ? room : n;
+	}
+	return n;
+}
+
+void sched_draft_more(struct scheduler *s)
+{
+	uint32_t n = more_of(s);
+
+	for (uint32_t i = 0; i < s->n_items && n > 0; i++)
+		if (engine_seq_reserve(s->engine, s->items[i].seq, 1 + n) < 0)
+			return;
+	for (uint32_t i = 0; i < s->n_items && n > 0; i++) {
+		s->items[i].n_more = n;
+		s->outs[i].accepted = s->accepted + (size_t)i * n;
+	}
+}
+
 void sched_draft_result(struct scheduler *s, struct choice *c, uint32_t n, uint32_t n_right)
 {
 	s->now.draft_accepted_tok += n_right;
 	draft_learn(&c->draft, n, n_right);
 }
 
+/* Steps that ran in this go. */
+static uint32_t steps_of(const struct scheduler *s)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < s->n_items; i++)
+		if (s->items[i].n_more > 0 && s->outs[i].n_accepted > n)
+			n = s->outs[i].n_accepted;
+	return 1 + n;
+}
+
 void sched_draft_step(struct scheduler *s, int64_t took_ns)
 {
+	s->go_ns = s->decode_only ? took_ns : 0;
+	s->step_ns = s->go_ns / steps_of(s);
 	if (s->decode_only)
-		draft_cost_add(&s->draft_cost, s->n_rows, (double)took_ns / 1e9);
+		draft_cost_add(&s->draft_cost, s->n_rows, (double)s->step_ns / 1e9);
 }

@@ -229,8 +229,24 @@ bool sched_emit_is_end(const struct scheduler *s, const struct choice *c, uint32
 	return tokenizer_is_eog(s->tokenizer, id);
 }
 
+/* May the sink wait for the step after this one before it writes? Decided once a step for all answers
+ * of a request. Waking a client costs a fair share of a step where steps take a millisecond or two,
+ * and nobody reads that fast. */
+static bool is_soon(const struct scheduler *s, struct job *j, int64_t now)
+{
+	if (j->asked_ns == now)
+		return j->soon;
+	j->asked_ns = now;
+	j->soon = j->told_ns != 0 && s->go_ns != 0 &&
+		  now - j->told_ns + s->go_ns <= s->options.stream_ns;
+	if (!j->soon)
+		j->told_ns = now;
+	return j->soon;
+}
+
+/* `last`: of the answer's tokens that this step gave. */
 static void emit_token(struct scheduler *s, struct choice *c, const struct position_out *prob,
-		       int64_t now)
+		       int64_t now, bool last)
 {
 	struct job *j = c->job;
 	struct token_event ev = {.choice = c->index, .token = prob->chosen.token};
@@ -257,6 +273,7 @@ static void emit_token(struct scheduler *s, struct choice *c, const struct posit
 	ev.text_len = s->text.len;
 	ev.has_prob = c->sampling.logprob || c->sampling.n_top > 0;
 	ev.prob = ev.has_prob ? prob : NULL;
+	ev.soon = !last || is_soon(s, j, now);
 	sched_tell_token(s, j, &ev);
 	if (stopped) {
 		sb_reset(&s->text);
@@ -273,16 +290,17 @@ static bool goes_on(const struct choice *c)
 	       !atomic_load_explicit(&c->job->cancel, memory_order_relaxed);
 }
 
-/* The accepted guesses, then the token drawn after them; an answer may end at any. */
+/* The accepted guesses, or what earlier steps of the same go drew, then the token drawn last; an answer may end
+ * at any. */
 static void emit_answer(struct scheduler *s, struct choice *c, const struct step_item *it,
 			const struct step_out *out, int64_t now)
 {
 	if (it->n_draft > 0)
 		sched_draft_result(s, c, it->n_draft, out->n_accepted);
 	for (uint32_t i = 0; i < out->n_accepted && goes_on(c); i++)
-		emit_token(s, c, &out->accepted[i], now);
+		emit_token(s, c, &out->accepted[i], now, false);
 	if (out->code == 0 && goes_on(c))
-		emit_token(s, c, &out->sampled, now);
+		emit_token(s, c, &out->sampled, now, true);
 }
 
 void sched_emit_step(struct scheduler *s)

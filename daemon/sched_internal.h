@@ -72,6 +72,9 @@ struct job {
 	uint32_t prompt_sent; /* prompt tokens told to the sink */
 	struct detokenizer prompt_detok;
 	int64_t deadline_ns, submit_ns, start_ns, first_ns;
+	int64_t told_ns;  /* when the sink last got a token not to be kept; 0: none yet */
+	int64_t asked_ns; /* for which step `soon` was decided */
+	bool soon;        /* the sink may have kept tokens */
 	uint32_t n_started; /* choices that have run, ever */
 	uint32_t n_done;
 	bool fork_pending; /* choice 0 stops before its last prompt token, to be forked there */
@@ -96,11 +99,13 @@ TAILQ_HEAD(job_list, job);
 TAILQ_HEAD(choice_list, choice);
 TAILQ_HEAD(client_list, client);
 
+enum event_kind { EVENT_TOKEN, EVENT_END, EVENT_FLUSH };
+
 /* What a sink is to be told; its text is in scheduler.event_text. */
 struct sched_event {
 	struct job *job;
 	size_t text_at;
-	bool is_end;
+	enum event_kind kind;
 	union {
 		struct token_event token;
 		struct finish_event end;
@@ -145,9 +150,11 @@ struct scheduler {
 	struct step_out outs[ENGINE_SEQ_MAX];
 	struct choice *whose[ENGINE_SEQ_MAX];
 	struct position_out *positions; /* batch_tok of them */
-	struct position_out *accepted;  /* DRAFT_ROWS_MAX of them */
+	struct position_out *accepted;  /* DRAFT_ROWS_MAX of them, and ENGINE_MORE_MAX a slot */
 	struct draft_cost draft_cost;
 	bool decode_only; /* the step that is being composed has no prompts in it */
+	int64_t step_ns;  /* what a step took at last, if it was of that kind; 0: it was not */
+	int64_t go_ns;    /* what all did that ran in one go; likewise */
 	uint32_t n_items, n_rows;
 	struct strbuf piece, text;
 	bool overlap; /* sinks are told of a step while the next one runs */
@@ -197,6 +204,8 @@ void sched_batch_release(struct scheduler *s, struct choice *c, bool keep);
 void sched_draft_init(struct scheduler *s);
 /* Adds guesses to a composed step, where that pays. */
 void sched_draft_add(struct scheduler *s);
+/* Else asks for several steps in one go, where nobody waits and their tokens are told together anyway. */
+void sched_draft_more(struct scheduler *s);
 /* Of `n` guesses for a choice the first `n_right` were accepted. */
 void sched_draft_result(struct scheduler *s, struct choice *c, uint32_t n, uint32_t n_right);
 /* The composed step took so long. */
@@ -221,6 +230,8 @@ void sched_emit_sweep(struct scheduler *s);
 /* Keep an event for a sink; the text is copied, probabilities are borrowed until it is told. */
 void sched_tell_token(struct scheduler *s, struct job *j, const struct token_event *ev);
 void sched_tell_end(struct scheduler *s, struct job *j, const struct finish_event *ev);
+/* The sink is to keep nothing back any more, if it does. */
+void sched_tell_flush(struct scheduler *s, struct job *j);
 /* Calls the sinks. */
 void sched_tell_all(struct scheduler *s);
 

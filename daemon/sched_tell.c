@@ -12,16 +12,24 @@ static void call_sink(const struct sched_event *e, const char *text)
 {
 	struct job *j = e->job;
 
-	if (e->is_end) {
-		struct finish_event ev = e->end;
-
-		ev.text = text;
-		j->sink.done(j->ud, &ev);
-	} else {
+	switch (e->kind) {
+	case EVENT_TOKEN: {
 		struct token_event ev = e->token;
 
 		ev.text = text;
 		j->sink.token(j->ud, &ev);
+		break;
+	}
+	case EVENT_END: {
+		struct finish_event ev = e->end;
+
+		ev.text = text;
+		j->sink.done(j->ud, &ev);
+		break;
+	}
+	case EVENT_FLUSH:
+		j->sink.flush(j->ud);
+		break;
 	}
 }
 
@@ -57,9 +65,20 @@ void sched_tell_token(struct scheduler *s, struct job *j, const struct token_eve
 
 void sched_tell_end(struct scheduler *s, struct job *j, const struct finish_event *ev)
 {
-	struct sched_event e = {.job = j, .is_end = true, .end = *ev};
+	struct sched_event e = {.job = j, .kind = EVENT_END, .end = *ev};
 
 	keep(s, &e, ev->text, ev->text_len);
 	if (ev->error != NULL)
 		sched_tell_all(s); /* the error is the caller's */
+}
+
+void sched_tell_flush(struct scheduler *s, struct job *j)
+{
+	struct sched_event e = {.job = j, .kind = EVENT_FLUSH};
+
+	if (!j->soon)
+		return;
+	j->soon = false;
+	if (j->sink.flush != NULL)
+		keep(s, &e, "", 0);
 }

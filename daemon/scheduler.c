@@ -81,7 +81,7 @@ int sched_new(struct engine *e, const struct tokenizer *t, const struct sched_op
 	s->next_deadline_ns = INT64_MAX;
 	s->free_slots = s->slots;
 	s->positions = calloc(plan->batch_tok, sizeof(*s->positions));
-	s->accepted = calloc(DRAFT_ROWS_MAX, sizeof(*s->accepted));
+	s->accepted = calloc(DRAFT_ROWS_MAX + (size_t)s->slots * ENGINE_MORE_MAX, sizeof(*s->accepted));
 	sched_draft_init(s);
 	if (s->positions == NULL || s->accepted == NULL || u64map_init(&s->by_id, 64) < 0 ||
 	    !sb_reserve(&s->piece, 4096) || !sb_reserve(&s->text, 4096)) {

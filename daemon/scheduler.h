@@ -30,6 +30,8 @@ struct token_event {
 	bool is_prompt;  /* a prompt token: only with want_prompt_logprobs; comes before all others,
 	                  * once for all choices, with choice 0 */
 	bool no_logprob; /* the first prompt token, which has none */
+	bool soon;       /* the answer's next token is expected within sched_options.stream_ns of the
+	                  * last that was told without `soon`: a sink may keep this one until then */
 };
 
 struct finish_event {
@@ -50,6 +52,9 @@ struct finish_event {
 struct sink_ops {
 	void (*token)(void *ud, const struct token_event *ev);
 	void (*done)(void *ud, const struct finish_event *ev);
+	/* What was kept because of `soon` must wait no longer: the next token comes late after all. May
+	 * be NULL. */
+	void (*flush)(void *ud);
 };
 
 /* What a request wants; all memory is copied or taken before sched_submit returns. */
@@ -82,6 +87,7 @@ struct sched_options {
 	uint32_t client_requests; /* requests of one client, running and waiting; beyond: -EDQUOT; 0: none */
 	uint32_t prefill_tok;     /* prefill tokens a step at most while others decode */
 	enum speculate speculate;
+	int64_t stream_ns; /* tokens that come quicker than this may be told together; 0: never */
 	/* The device is lost (see sched_healthy): called once, on the engine thread, before the
 	 * requests are told; must not block. May be NULL. */
 	void (*lost)(void *ud, const struct err *e);

@@ -101,6 +101,27 @@ def stop_is_held_back(server):
     assert got[-1]["choices"][0]["finish_reason"] == "stop"
 
 
+@test(fake=True)
+def tokens_that_come_quickly_go_out_together(server):
+    """As the scheduler says: two to four in one piece, and five to seven when the answer breaks off."""
+    s = server.connect()
+    s.sendall(http_post(TEXT, {"prompt": "One two three", "max_tokens": 16, "stream": True,
+                               "ignore_eos": True, "seed": 900010}))
+    data = read_until(s, b"[DONE]\n\n\r\n").split(b"\r\n\r\n", 1)[1]
+    pieces = []
+    while data:
+        size, data = data.split(b"\r\n", 1)
+        pieces.append(data[:int(size, 16)].decode())
+        data = data[int(size, 16) + 2:]
+    at = [i for i, p in enumerate(pieces) for _ in range(p.count('"text":'))]
+    assert len(at) == 7, pieces
+    assert at[1] == at[2] == at[3] and at[4] == at[5] == at[6], at
+    assert pieces[-1].endswith("[DONE]\n\n") and any('"error"' in p for p in pieces)
+    assert len(pieces) > 1, "nothing was told before the end"
+    s.close()
+    server.wait_idle()
+
+
 @test
 def errors_before_the_stream_have_a_status(server):
     check_error(server.post(CHAT, {"messages": HELLO, "stream": True, "temperature": 9}), 400,

@@ -404,6 +404,44 @@ static void push_token(struct engine *e, struct seq *q, uint32_t token, struct s
 		e->pages[q->pages[q->n_tok / PAGE - 1]].key = content_hash(q->tokens, q->n_tok);
 }
 
+/* Several steps in one go: only where all take the most probable token. */
+static bool draws_more(struct engine *e, const struct step_item *items, uint32_t n_items)
+{
+	bool all = true;
+
+	for (uint32_t i = 0; i < n_items; i++) {
+		const struct step_item *it = &items[i];
+		const struct seq *q = seq_get(e, it->seq);
+
+		if (it->n_more == 0)
+			return false;
+		if (it->n_more > ENGINE_MORE_MAX || it->n_tok != 1 || !it->sample || it->n_draft > 0 ||
+		    it->all_logprobs || q == NULL || q->n_tok + 1 + it->n_more > q->n_pages * PAGE ||
+		    q->n_tok + 1 + it->n_more > e->o.context_tok) {
+			breach(e, "more tokens where there may be none");
+			return false;
+		}
+		all = all && it->sampling->temperature <= 0 && !it->sampling->logprob && it->sampling->n_top == 0;
+	}
+	return all;
+}
+
+/* Draws up to n_more tokens beyond the one that was drawn; now and then fewer. */
+static void draw_more(struct engine *e, const struct step_item *it, struct seq *q, struct step_out *out)
+{
+	uint32_t n = content_hash(q->tokens, q->n_tok) % 5 == 0 ? it->n_more / 2 : it->n_more;
+
+	if (out->accepted == NULL)
+		breach(e, "no room for more tokens");
+	for (uint32_t k = 0; k < n && out->code == 0 && out->accepted != NULL; k++) {
+		out->accepted[out->n_accepted++] = out->sampled;
+		push_token(e, q, out->sampled.chosen.token, out);
+		put_prob(&out->sampled, q->tokens, q->n_tok,
+			 fake_next(&e->o, q->tokens, q->n_tok, it->sampling, it->draw + k + 1), it->sampling);
+		atomic_fetch_add(&e->log->more, 1);
+	}
+}
+
 /* Draws after the last token, and goes on while the guesses are right. */
 static void draw_tokens(struct engine *e, const struct step_item *it, struct seq *q,
 			struct step_out *out)
@@ -505,6 +543,8 @@ bool engine_overlaps(const struct engine *e)
 int engine_finish(struct engine *e, const struct step_item *items, uint32_t n_items,
 		  struct step_out *out, struct err *reterr)
 {
+	bool more;
+
 	if (e->submitted != items)
 		breach(e, "what is finished was not submitted");
 	e->submitted = NULL;
@@ -516,8 +556,12 @@ int engine_finish(struct engine *e, const struct step_item *items, uint32_t n_it
 	atomic_store(&e->log->steps, e->steps);
 	if (e->o.fail_step != 0 && e->steps >= e->o.fail_step)
 		return err_set(reterr, -EIO, "fake: device lost");
-	for (uint32_t i = 0; i < n_items; i++)
+	more = draws_more(e, items, n_items);
+	for (uint32_t i = 0; i < n_items; i++) {
 		run_item(e, &items[i], &out[i]);
+		if (more && out[i].code == 0)
+			draw_more(e, &items[i], &e->seqs[items[i].seq], &out[i]);
+	}
 	return 0;
 }
 

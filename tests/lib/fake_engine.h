@@ -41,6 +41,7 @@ struct fake_log {
 	atomic_uint forks, max_items, max_rows;
 	atomic_uint max_rows_with_drafts;
 	atomic_ullong steps, rows, drafts, accepted;
+	atomic_ullong more; /* tokens that were drawn in steps which followed in the same go */
 	atomic_ullong max_prefill_rows_beside_decode;
 	char breach[160]; /* the first */
 };

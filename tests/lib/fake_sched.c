@@ -157,7 +157,10 @@ static void step_choice(struct scheduler *s, struct fake_job *j, uint32_t i)
 	ev.text_len = s->text.len;
 	ev.has_prob = j->r.sampling.logprob || j->r.sampling.n_top;
 	ev.prob = ev.has_prob ? &p : NULL;
+	ev.soon = j->r.sampling.seed == FAKE_SOON && c->made > 1;
 	j->sink.token(j->ud, &ev);
+	if (ev.soon && c->made == 4)
+		j->sink.flush(j->ud);
 	if (stopped)
 		end_choice(s, j, i, FINISH_STOP, false);
 	else if (j->r.sampling.seed == FAKE_STOP && c->made == 5)
@@ -174,7 +177,7 @@ static bool step_job(struct scheduler *s, struct fake_job *j, bool cancel)
 
 	if (cancel)
 		return end_all(j, FINISH_CANCELLED, 0, NULL), true;
-	if (seed == FAKE_NUMERIC && late)
+	if ((seed == FAKE_NUMERIC && late) || (seed == FAKE_SOON && j->choices[0].made >= 7))
 		return end_all(j, FINISH_ERROR, -EDOM, "the logits are not finite"), true;
 	if (seed == FAKE_DEVICE && late)
 		return end_all(j, FINISH_ERROR, -EIO, "the device is lost"), true;

@@ -20,6 +20,8 @@ enum fake_seed {
 	FAKE_HOLD = 900007,    /* stays in the queue until cancelled */
 	FAKE_DEVICE = 900008,  /* -EIO after two tokens */
 	FAKE_STOP = 900009,    /* ends by itself after five tokens */
+	FAKE_SOON = 900010,    /* told to keep all tokens but the first, to write after the fourth; then
+	                        * -EDOM after seven */
 };
 
 struct fake_sched_options {

@@ -125,6 +125,7 @@ static void on_token(void *ud, const struct token_event *ev)
 	} else {
 		c->step[c->n_tok] = atomic_load(&a->rig->log.steps);
 		c->logprob[c->n_tok] = ev->has_prob ? ev->prob->chosen.logprob : 1.0f;
+		c->soon[c->n_tok] = a->kept = ev->soon;
 		c->tokens[c->n_tok++] = ev->token;
 		sb_add(&c->text, ev->text, ev->text_len);
 		if (ev->choice == 0 && a->cancel_at == c->n_tok)
@@ -167,7 +168,19 @@ static void on_done(void *ud, const struct finish_event *ev)
 	pthread_mutex_unlock(&a->lock);
 }
 
-static const struct sink_ops sink = {.token = on_token, .done = on_done};
+static void on_flush(void *ud)
+{
+	struct ask *a = ud;
+
+	pthread_mutex_lock(&a->lock);
+	if (a->over || !a->kept)
+		a->broken_order = true;
+	a->kept = false;
+	a->n_flush++;
+	pthread_mutex_unlock(&a->lock);
+}
+
+static const struct sink_ops sink = {.token = on_token, .done = on_done, .flush = on_flush};
 
 /* --- requests --- */
 

@@ -46,6 +46,7 @@ struct ask_choice {
 	uint32_t tokens[RIG_TOK], n_tok;
 	uint64_t step[RIG_TOK]; /* the step each came from */
 	float logprob[RIG_TOK];
+	bool soon[RIG_TOK];     /* it was told that the next comes soon */
 	struct strbuf text;
 	bool done;
 	enum finish reason;
@@ -63,6 +64,8 @@ struct ask {
 	float prompt_logprob[RIG_TOK];
 	struct strbuf prompt_text;
 	bool over, broken_order, bad_utf8;
+	bool kept;        /* a sink that writes late would have something to write now */
+	uint32_t n_flush; /* so often it was told to write it after all */
 	enum finish reason; /* of an end of all */
 	int error;
 	uint64_t end_step;

@@ -224,12 +224,13 @@ static void on_done(void *ud, const struct finish_event *ev)
 
 static const struct sink_ops sink = {.token = on_token, .done = on_done};
 
-static void run(const char *device, enum speculate speculate)
+/* `multi`: several steps in one go, which takes greedy sampling. */
+static void run(const char *device, enum speculate speculate, bool multi)
 {
 	static const char *const stop[] = {"never said!"};
 	static const size_t stop_len[] = {11};
 	struct sched_options so = {.queue_requests = 100, .queue_tok = 100000, .prefill_tok = 8,
-				   .speculate = speculate};
+				   .speculate = speculate, .stream_ns = multi ? INT64_MAX / 4 : 0};
 	struct watch w = {.n_tok = 0};
 	struct scheduler *s;
 	struct err err = {0};
@@ -241,7 +242,7 @@ static void run(const char *device, enum speculate speculate)
 	ck_assert_int_eq(sched_new(open_engine(device), model.tokenizer, &so, &s, &err), 0);
 	for (uint32_t i = 0; i < 4; i++) {
 		struct request r = {.tokens = prompt, .n_tok = N_PROMPT, .n_choices = 1, .max_tok = N_ANSWER,
-				    .sampling = samplings[i % 2], .stop = stop, .stop_len = stop_len,
+				    .sampling = samplings[multi ? 0 : i % 2], .stop = stop, .stop_len = stop_len,
 				    .n_stop = i / 2};
 		uint64_t id;
 
@@ -264,8 +265,9 @@ static void run(const char *device, enum speculate speculate)
 START_TEST(test_scheduler)
 {
 	for (uint32_t d = 0; d < n_devs; d++) {
-		run(devices[d], SPECULATE_OFF);
-		run(devices[d], SPECULATE_ALWAYS);
+		run(devices[d], SPECULATE_OFF, false);
+		run(devices[d], SPECULATE_OFF, true);
+		run(devices[d], SPECULATE_ALWAYS, false);
 	}
 }
 END_TEST

@@ -101,6 +101,42 @@ START_TEST(test_prefill_is_bounded)
 }
 END_TEST
 
+/* Whether tokens may be told together: the first and those of steps with prompts never. */
+START_TEST(test_soon)
+{
+	static const int64_t intervals_ns[] = {0, INT64_MAX / 4};
+
+	for (int i = 0; i < 2; i++) {
+		struct ask *a, *b;
+		uint32_t n_soon = 0;
+
+		rig_defaults(&rig);
+		rig.options.stream_ns = intervals_ns[i];
+		rig_open(&rig);
+		a = ask_new(1, 5, 60);
+		b = ask_new(2, 160, 5); /* ten steps of 16 rows */
+		a->req.n_choices = 2;
+		rig_gate(&rig, true);
+		ask_go(a);
+		rig_wait_held(&rig);
+		ask_go(b);
+		rig_gate(&rig, false);
+		ask_wait(a);
+		for (uint32_t t = 0; t < 60; t++) {
+			n_soon += a->ch[0].soon[t];
+			ck_assert(a->ch[0].soon[t] == a->ch[1].soon[t]);
+		}
+		ck_assert(!a->ch[0].soon[0]);
+		ck_assert_uint_ge(n_soon, i ? 40 : 0);
+		ck_assert_uint_le(n_soon, i ? 50 : 0);
+		ck_assert_uint_eq(a->n_flush, 0);
+		ask_end(a);
+		ask_end(b);
+		rig_close(&rig);
+	}
+}
+END_TEST
+
 /* One that comes in the middle of another's answer leaves before it. */
 START_TEST(test_join_and_leave)
 {
@@ -448,6 +484,7 @@ static TCase *all_tests(const char *name)
 	tcase_add_test(t, test_alone);
 	tcase_add_test(t, test_batch_equals_alone);
 	tcase_add_test(t, test_prefill_is_bounded);
+	tcase_add_test(t, test_soon);
 	tcase_add_test(t, test_join_and_leave);
 	tcase_add_test(t, test_prefix_cache);
 	tcase_add_test(t, test_choices);

@@ -71,6 +71,8 @@ START_TEST(test_alone)
 }
 END_TEST
 
+static int64_t stream_ns; /* of the rigs that batch() makes */
+
 static void batch(enum speculate speculate, uint32_t parallel, uint32_t pages, bool want_drafts)
 {
 	enum { N = 60 };
@@ -81,6 +83,7 @@ static void batch(enum speculate speculate, uint32_t parallel, uint32_t pages, b
 	rig.fake.eog_one_in = pages > 20 ? 70 : 0;
 	rig.fake.parallel = parallel;
 	rig.fake.pages = pages;
+	rig.options.stream_ns = stream_ns;
 	rig_open(&rig);
 	for (uint32_t i = 0; i < N; i++) {
 		struct ask *a = asks[i] = ask_new(i % 7, 1 + (i * 37) % 150, 1 + (i * 11) % 90);
@@ -120,6 +123,52 @@ START_TEST(test_small_pool)
 {
 	batch(SPECULATE_ALWAYS, 8, 10, true);
 	batch(SPECULATE_ALWAYS, 3, 8, true);
+}
+END_TEST
+
+/* Several steps in one go, of one sequence and of several that end at different places: as many steps by
+ * themselves would say the same. */
+START_TEST(test_multi_step)
+{
+	for (int quick = 0; quick < 2; quick++) {
+		for (uint32_t n = 1; n <= 4; n++) {
+			struct ask *asks[4];
+			struct sched_stats st;
+			uint32_t tokens = 0;
+
+			defaults(SPECULATE_OFF);
+			rig.fake.eog_one_in = 60;
+			rig.options.stream_ns = quick ? INT64_MAX / 4 : 0;
+			rig_open(&rig);
+			rig_gate(&rig, true);
+			for (uint32_t i = 0; i < n; i++) {
+				asks[i] = ask_new(i, 1 + 13 * i, 150 + 20 * i);
+				ask_go(asks[i]);
+			}
+			rig_gate(&rig, false);
+			for (uint32_t i = 0; i < n; i++) {
+				ask_wait(asks[i]);
+				tokens += asks[i]->ch[0].n_tok;
+				ask_end(asks[i]);
+			}
+			rig_wait_idle(&rig);
+			rig_stats(&rig, &st);
+			if (quick) {
+				ck_assert_uint_gt(atomic_load(&rig.log.more), 0);
+				/* the last go's may be too many */
+				ck_assert_uint_le(atomic_load(&rig.log.more), tokens + n * ENGINE_MORE_MAX);
+			} else {
+				ck_assert_uint_eq(atomic_load(&rig.log.more), 0);
+			}
+			rig_close(&rig);
+		}
+	}
+	stream_ns = INT64_MAX / 4;
+	batch(SPECULATE_OFF, 8, 256, false);
+	batch(SPECULATE_OFF, 4, 10, false);
+	batch(SPECULATE_AUTO, 4, 256, false);
+	batch(SPECULATE_ALWAYS, 3, 8, true);
+	stream_ns = 0;
 }
 END_TEST
 
@@ -292,6 +341,7 @@ static TCase *all_tests(const char *name)
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_alone);
 	tcase_add_test(t, test_batch);
+	tcase_add_test(t, test_multi_step);
 	tcase_add_test(t, test_small_pool);
 	tcase_add_test(t, test_ends);
 	tcase_add_test(t, test_context);

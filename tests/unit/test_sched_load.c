@@ -495,11 +495,13 @@ START_TEST(test_preemption)
 	enum { N = 24 };
 	struct ask *a[N];
 	struct sched_stats st;
+	uint32_t flushes = 0;
 
 	rig_defaults(&rig);
 	rig.fake.pages = 24;
 	rig.fake.eog_one_in = 300;
 	rig.options.prefill_tok = 31;
+	rig.options.stream_ns = INT64_MAX / 4;
 	rig_open(&rig);
 	for (uint32_t i = 0; i < N; i++) {
 		a[i] = ask_new(i % 2 ? "a" : "b", i, 10 + i * 3, 300);
@@ -510,10 +512,14 @@ START_TEST(test_preemption)
 		a[i]->req.n_choices = i % 6 == 0 ? 2 : 1;
 		ask_go(a[i]);
 	}
-	for (uint32_t i = 0; i < N; i++)
+	for (uint32_t i = 0; i < N; i++) {
+		ask_wait(a[i]);
+		flushes += a[i]->n_flush;
 		ask_end(a[i]);
+	}
 	rig_stats(&rig, &st);
 	ck_assert_uint_gt(st.preemptions, 3);
+	ck_assert_uint_gt(flushes, 0); /* what was kept did not wait for pages */
 	rig_close(&rig);
 }
 END_TEST

@@ -153,13 +153,13 @@ static void ask_done(struct ask *a)
 }
 
 /* Runs all kinds at once (or one by one) and leaves what was told in `asks`. */
-static void run(const char *device, enum speculate speculate, bool together, uint32_t kv_tok,
-		struct ask *asks, struct sched_stats *st)
+static void run(const char *device, enum speculate speculate, int64_t stream_ns, bool together,
+		uint32_t kv_tok, struct ask *asks, struct sched_stats *st)
 {
 	struct engine_options eo = {.device = device, .kv_tok = kv_tok, .parallel = 4, .batch_tok = 24,
 				    .cache_dir = cache_dir};
 	struct sched_options so = {.queue_requests = 100, .queue_tok = 100000, .prefill_tok = 8,
-				   .speculate = speculate};
+				   .speculate = speculate, .stream_ns = stream_ns};
 	struct scheduler *s;
 	struct engine *e;
 	struct err err = {0};
@@ -205,19 +205,33 @@ static void pick_stop(const struct ask *a, char out[16])
 
 static void check_device(const char *device, const char *const *stop, const size_t *stop_len, char found[16])
 {
+	static const struct {
+		enum speculate speculate;
+		bool together;
+		uint32_t kv_tok;
+		int64_t stream_ns;
+	} forms[] = {
+		{SPECULATE_OFF, true, 2048, 0},
+		/* alone; together; in a pool where sequences must give way */
+		{SPECULATE_ALWAYS, false, 2048, 0},
+		{SPECULATE_AUTO, true, 2048, 0},
+		{SPECULATE_ALWAYS, true, 288, 0},
+		/* several steps in one go */
+		{SPECULATE_OFF, false, 2048, INT64_MAX / 4},
+		{SPECULATE_ALWAYS, true, 288, INT64_MAX / 4},
+	};
+	enum { FORMS = sizeof forms / sizeof *forms };
 	struct ask plain[KINDS], other[KINDS];
-	struct sched_stats st[4];
+	struct sched_stats st[FORMS];
 
 	for (uint32_t k = 0; k < KINDS; k++)
 		ask_init(&plain[k], k, stop, stop_len);
-	run(device, SPECULATE_OFF, true, 2048, plain, &st[0]);
+	run(device, forms[0].speculate, forms[0].stream_ns, forms[0].together, forms[0].kv_tok, plain, &st[0]);
 	ck_assert_uint_eq(st[0].draft_tok, 0);
-	for (int form = 1; form < 4; form++) {
-		/* alone; together; in a pool where sequences must give way */
+	for (int f = 1; f < FORMS; f++) {
 		for (uint32_t k = 0; k < KINDS; k++)
 			ask_init(&other[k], k, stop, stop_len);
-		run(device, form == 2 ? SPECULATE_AUTO : SPECULATE_ALWAYS, form > 1, form == 3 ? 288 : 2048,
-		    other, &st[form]);
+		run(device, forms[f].speculate, forms[f].stream_ns, forms[f].together, forms[f].kv_tok, other, &st[f]);
 		for (uint32_t k = 0; k < KINDS; k++) {
 			same(&plain[k], &other[k]);
 			ask_done(&other[k]);
@@ -227,6 +241,7 @@ static void check_device(const char *device, const char *const *stop, const size
 	ck_assert_uint_gt(st[1].draft_accepted_tok, st[1].generated_tok / 5);
 	ck_assert_uint_lt(st[1].steps, st[1].generated_tok);
 	ck_assert_uint_gt(st[3].draft_accepted_tok, 0);
+	ck_assert_uint_lt(st[4].steps, st[4].generated_tok);
 	ck_assert(stop != NULL || st[3].preemptions > 0);
 	if (found != NULL)
 		pick_stop(&plain[0], found);
