@@ -102,8 +102,8 @@ static int size_pool(struct blueprint *b, const struct graph *g, uint32_t asked_
 	p->fit_context_tok = fit_tok < p->context_tok ? (uint32_t)fit_tok : p->context_tok;
 	p->fit_parallel = p->parallel;
 	if (!p->fits) {
-		/* a sequence less frees its row of logits and its page table */
-		const uint64_t per_seq = (uint64_t)b->table_stride * 4 + (uint64_t)g->n_vocab * 4;
+		/* a sequence less frees its row of logits and its page tables */
+		const uint64_t per_seq = (uint64_t)b->table_stride * 4 * b->n_sets + (uint64_t)g->n_vocab * 4;
 		const uint64_t need = fixed + pages * page_bytes;
 		const uint64_t over = need > avail ? need - avail : 0;
 		const uint64_t less = (over + per_seq - 1) / per_seq;

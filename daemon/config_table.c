@@ -240,8 +240,8 @@ const struct option_row option_rows[] = {
 	 .max = 1000,
 	 .preset = "20",
 	 .metavar = "MS",
-	 .help = "Tokens of a stream that come quicker than this, in milliseconds, go out together. "
-		 "0: each by itself."},
+	 .help = "Tokens of a stream that come quicker than this, in milliseconds, go out together, and "
+		 "at temperature 0 several are computed in one go. 0: each by itself."},
 
 	{.key = "queue-requests",
 	 .section = "Queue and limits",

@@ -5,6 +5,7 @@
  * at their next tokens (draft.h). An accepted guess saves its sequence a step; answers are the same
  * with and without, so when to guess is decided by what steps take and by how often guesses were
  * right, and nothing else. */
+#include "base/clock.h"
 #include "daemon/sched_internal.h"
 
 void sched_draft_init(struct scheduler *s)
@@ -92,27 +93,44 @@ void sched_draft_add(struct scheduler *s)
 	}
 }
 
-/* How many steps may follow the composed one: as many as are over before the first token would be told anyway. */
+/* Is there something that a step with prompts would start? */
+static bool somebody_waits(struct scheduler *s)
+{
+	const struct choice *c;
+	bool waits;
+
+	TAILQ_FOREACH(c, &s->parked, link)
+		if (!atomic_load_explicit(&c->job->paused, memory_order_relaxed))
+			return true;
+	pthread_mutex_lock(&s->lock);
+	waits = s->n_waiting > 0 || s->attention;
+	pthread_mutex_unlock(&s->lock);
+	return waits;
+}
+
+/* How many steps may follow the composed one: as many as are over before the first token would be told anyway.
+ * None where an answer begins, or where nobody knows what a step of so many items takes. */
 static uint32_t more_of(struct scheduler *s)
 {
+	int64_t now = clock_ns(), left_ns = s->options.stream_ns;
 	uint32_t n = ENGINE_MORE_MAX;
-	bool wait;
 
-	if (!s->decode_only || s->n_rows != s->n_items || s->step_ns == 0)
+	if (!s->decode_only || s->n_rows != s->n_items || s->step_ns == 0 || s->n_items > s->step_items ||
+	    left_ns == 0 || somebody_waits(s))
 		return 0;
-	pthread_mutex_lock(&s->lock);
-	wait = s->n_waiting > 0 || s->attention;
-	pthread_mutex_unlock(&s->lock);
-	if (wait || !TAILQ_EMPTY(&s->parked) || s->options.stream_ns / s->step_ns < 2)
-		return 0;
-	if (s->options.stream_ns / s->step_ns - 1 < n)
-		n = (uint32_t)(s->options.stream_ns / s->step_ns - 1);
 	for (uint32_t i = 0; i < s->n_items; i++) {
-		uint32_t room = room_of(s, s->whose[i]);
+		const struct choice *c = s->whose[i];
+		uint32_t room = room_of(s, c);
 
+		if (c->last_ns == 0)
+			return 0;
+		if (c->job->soon && c->job->told_ns + s->options.stream_ns - now < left_ns)
+			left_ns = c->job->told_ns + s->options.stream_ns - now;
 		n = room < n ? room : n;
 	}
-	return n;
+	if (left_ns / s->step_ns < 2)
+		return 0;
+	return left_ns / s->step_ns - 1 < n ? (uint32_t)(left_ns / s->step_ns - 1) : n;
 }
 
 void sched_draft_more(struct scheduler *s)
@@ -145,10 +163,14 @@ static uint32_t steps_of(const struct scheduler *s)
 	return 1 + n;
 }
 
-void sched_draft_step(struct scheduler *s, int64_t took_ns)
+uint32_t sched_draft_step(struct scheduler *s, int64_t took_ns)
 {
+	uint32_t n = steps_of(s);
+
 	s->go_ns = s->decode_only ? took_ns : 0;
-	s->step_ns = s->go_ns / steps_of(s);
+	s->step_ns = s->go_ns / n;
+	s->step_items = s->n_items;
 	if (s->decode_only)
 		draft_cost_add(&s->draft_cost, s->n_rows, (double)s->step_ns / 1e9);
+	return n;
 }

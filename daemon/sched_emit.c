@@ -244,15 +244,16 @@ static bool is_soon(const struct scheduler *s, struct job *j, int64_t now)
 	return j->soon;
 }
 
-/* `last`: of the answer's tokens that this step gave. */
+/* `left`: how many of the answer's tokens that this step, or go of steps, gave come after this one. */
 static void emit_token(struct scheduler *s, struct choice *c, const struct position_out *prob,
-		       int64_t now, bool last)
+		       const struct step_item *it, uint32_t left, int64_t now)
 {
 	struct job *j = c->job;
 	struct token_event ev = {.choice = c->index, .token = prob->chosen.token};
-	bool stopped;
+	bool stopped, first = c->last_ns == 0;
 
-	count_token(s, c, now);
+	/* those of one go came one after the other */
+	count_token(s, c, it->n_more > 0 ? now - left * s->step_ns : now);
 	if (sched_emit_is_end(s, c, ev.token)) {
 		finish_flushed(s, c, FINISH_STOP);
 		return;
@@ -273,7 +274,7 @@ static void emit_token(struct scheduler *s, struct choice *c, const struct posit
 	ev.text_len = s->text.len;
 	ev.has_prob = c->sampling.logprob || c->sampling.n_top > 0;
 	ev.prob = ev.has_prob ? prob : NULL;
-	ev.soon = !last || is_soon(s, j, now);
+	ev.soon = (is_soon(s, j, now) || left > 0) && !first;
 	sched_tell_token(s, j, &ev);
 	if (stopped) {
 		sb_reset(&s->text);
@@ -298,9 +299,9 @@ static void emit_answer(struct scheduler *s, struct choice *c, const struct step
 	if (it->n_draft > 0)
 		sched_draft_result(s, c, it->n_draft, out->n_accepted);
 	for (uint32_t i = 0; i < out->n_accepted && goes_on(c); i++)
-		emit_token(s, c, &out->accepted[i], now, false);
+		emit_token(s, c, &out->accepted[i], it, out->n_accepted - i, now);
 	if (out->code == 0 && goes_on(c))
-		emit_token(s, c, &out->sampled, now, true);
+		emit_token(s, c, &out->sampled, it, 0, now);
 }
 
 void sched_emit_step(struct scheduler *s)

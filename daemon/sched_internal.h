@@ -155,6 +155,7 @@ struct scheduler {
 	bool decode_only; /* the step that is being composed has no prompts in it */
 	int64_t step_ns;  /* what a step took at last, if it was of that kind; 0: it was not */
 	int64_t go_ns;    /* what all did that ran in one go; likewise */
+	uint32_t step_items; /* how many items it had */
 	uint32_t n_items, n_rows;
 	struct strbuf piece, text;
 	bool overlap; /* sinks are told of a step while the next one runs */
@@ -208,8 +209,8 @@ void sched_draft_add(struct scheduler *s);
 void sched_draft_more(struct scheduler *s);
 /* Of `n` guesses for a choice the first `n_right` were accepted. */
 void sched_draft_result(struct scheduler *s, struct choice *c, uint32_t n, uint32_t n_right);
-/* The composed step took so long. */
-void sched_draft_step(struct scheduler *s, int64_t took_ns);
+/* The composed step, and those in the same go, took so long; how many steps it were. */
+uint32_t sched_draft_step(struct scheduler *s, int64_t took_ns);
 
 /* --- sched_emit.c --- */
 /* Does this token end the choice's answer? */

@@ -92,8 +92,13 @@ static void reap(struct scheduler *s, bool look, const struct err *lost)
 static void run_step(struct scheduler *s, struct err *lost)
 {
 	struct err e = {0};
-	int64_t start = clock_ns();
-	int r = engine_submit(s->engine, s->items, s->n_items, s->outs, &e);
+	int64_t start;
+	int r;
+
+	if (!s->overlap)
+		sched_tell_all(s); /* what composing had to tell */
+	start = clock_ns();
+	r = engine_submit(s->engine, s->items, s->n_items, s->outs, &e);
 
 	if (s->overlap)
 		sched_tell_all(s); /* of the step before, while this one runs */
@@ -110,8 +115,7 @@ static void run_step(struct scheduler *s, struct err *lost)
 			s->options.lost(s->options.lost_ud, lost);
 		return;
 	}
-	s->now.steps++;
-	sched_draft_step(s, clock_ns() - start);
+	s->now.steps += sched_draft_step(s, clock_ns() - start);
 	sched_emit_step(s);
 	if (!s->overlap)
 		sched_tell_all(s);

@@ -87,7 +87,8 @@ struct sched_options {
 	uint32_t client_requests; /* requests of one client, running and waiting; beyond: -EDQUOT; 0: none */
 	uint32_t prefill_tok;     /* prefill tokens a step at most while others decode */
 	enum speculate speculate;
-	int64_t stream_ns; /* tokens that come quicker than this may be told together; 0: never */
+	int64_t stream_ns; /* tokens that come quicker than this may be told together, and computed in one go;
+	                    * 0: never */
 	/* The device is lost (see sched_healthy): called once, on the engine thread, before the
 	 * requests are told; must not block. May be NULL. */
 	void (*lost)(void *ud, const struct err *e);
@@ -125,7 +126,7 @@ void sched_free(struct scheduler *s);
 int sched_submit(struct scheduler *s, const struct request *r, const struct sink_ops *sink, void *ud,
                  uint64_t *ret_id, uint32_t *ret_retry_s, struct err *reterr);
 
-/* Ends a request within one step, in the queue, in prefill or in decode; `done` tells when it is
+/* Ends a request within one step (or those that run in one go, of stream_ns together), in the queue, in prefill or in decode; `done` tells when it is
  * over (FINISH_CANCELLED). Unknown and ended ids are fine. Any thread, never blocks. */
 void sched_cancel(struct scheduler *s, uint64_t id);
 

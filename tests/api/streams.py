@@ -111,6 +111,8 @@ def tokens_that_come_quickly_go_out_together(server):
     pieces = []
     while data:
         size, data = data.split(b"\r\n", 1)
+        if int(size, 16) == 0:
+            break
         pieces.append(data[:int(size, 16)].decode())
         data = data[int(size, 16) + 2:]
     at = [i for i, p in enumerate(pieces) for _ in range(p.count('"text":'))]

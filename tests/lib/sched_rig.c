@@ -31,9 +31,17 @@ void rig_with_overlap(void)
 	overlap = true;
 }
 
+static bool goes;
+
+void rig_with_goes(void)
+{
+	goes = true;
+}
+
 void rig_defaults(struct rig *r)
 {
 	memset(r, 0, sizeof(*r));
+	r->options.stream_ns = goes ? INT64_MAX / 4 : 0;
 	r->fake.overlap = overlap;
 	r->fake.context_tok = 1024;
 	r->fake.pages = 256;
@@ -126,6 +134,7 @@ static void on_token(void *ud, const struct token_event *ev)
 		c->step[c->n_tok] = atomic_load(&a->rig->log.steps);
 		c->logprob[c->n_tok] = ev->has_prob ? ev->prob->chosen.logprob : 1.0f;
 		c->soon[c->n_tok] = a->kept = ev->soon;
+		a->kept_step = atomic_load(&a->rig->log.steps);
 		c->tokens[c->n_tok++] = ev->token;
 		sb_add(&c->text, ev->text, ev->text_len);
 		if (ev->choice == 0 && a->cancel_at == c->n_tok)
@@ -143,6 +152,7 @@ static void on_done(void *ud, const struct finish_event *ev)
 	bool over = true;
 
 	pthread_mutex_lock(&a->lock);
+	a->kept = false;
 	if (a->over)
 		a->broken_order = true;
 	if (ev->choice == UINT32_MAX) {
@@ -173,7 +183,8 @@ static void on_flush(void *ud)
 	struct ask *a = ud;
 
 	pthread_mutex_lock(&a->lock);
-	if (a->over || !a->kept)
+	/* at once, not behind the step that is late */
+	if (a->over || (a->kept && a->kept_step != atomic_load(&a->rig->log.steps)))
 		a->broken_order = true;
 	a->kept = false;
 	a->n_flush++;

@@ -28,6 +28,8 @@ struct rig {
 
 /* A fixture for tests that should pass where sinks are told while the next step runs, too. */
 void rig_with_overlap(void);
+/* Likewise where tokens may be told together, and computed in one go. */
+void rig_with_goes(void);
 /* Fills in what most tests want: 8 at once, 32 rows, 256 pages, a context of 1,024. */
 void rig_defaults(struct rig *r);
 /* Starts the scheduler as `fake` and `options` say. */
@@ -65,6 +67,7 @@ struct ask {
 	struct strbuf prompt_text;
 	bool over, broken_order, bad_utf8;
 	bool kept;        /* a sink that writes late would have something to write now */
+	uint64_t kept_step;
 	uint32_t n_flush; /* so often it was told to write it after all */
 	enum finish reason; /* of an end of all */
 	int error;

@@ -132,6 +132,22 @@ START_TEST(test_soon)
 		ck_assert_uint_eq(a->n_flush, 0);
 		ask_end(a);
 		ask_end(b);
+		/* nothing runs while tokens are kept, then a prompt comes while others are */
+		a = ask_new(1, 5, 400);
+		b = ask_new(2, 160, 5);
+		a->pause_at = 50;
+		ask_go(a);
+		ask_wait_tokens(a, 50);
+		rig_gate(&rig, true);
+		sched_pause(rig.s, a->id, false);
+		rig_wait_held(&rig);
+		ask_go(b);
+		rig_gate(&rig, false);
+		ask_wait(a);
+		ck_assert_uint_ge(a->n_flush, (uint32_t)i);
+		ck_assert_uint_le(a->n_flush, 2 * (uint32_t)i);
+		ask_end(a);
+		ask_end(b);
 		rig_close(&rig);
 	}
 }

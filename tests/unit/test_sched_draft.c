@@ -71,8 +71,6 @@ START_TEST(test_alone)
 }
 END_TEST
 
-static int64_t stream_ns; /* of the rigs that batch() makes */
-
 static void batch(enum speculate speculate, uint32_t parallel, uint32_t pages, bool want_drafts)
 {
 	enum { N = 60 };
@@ -83,7 +81,6 @@ static void batch(enum speculate speculate, uint32_t parallel, uint32_t pages, b
 	rig.fake.eog_one_in = pages > 20 ? 70 : 0;
 	rig.fake.parallel = parallel;
 	rig.fake.pages = pages;
-	rig.options.stream_ns = stream_ns;
 	rig_open(&rig);
 	for (uint32_t i = 0; i < N; i++) {
 		struct ask *a = asks[i] = ask_new(i % 7, 1 + (i * 37) % 150, 1 + (i * 11) % 90);
@@ -163,12 +160,6 @@ START_TEST(test_multi_step)
 			rig_close(&rig);
 		}
 	}
-	stream_ns = INT64_MAX / 4;
-	batch(SPECULATE_OFF, 8, 256, false);
-	batch(SPECULATE_OFF, 4, 10, false);
-	batch(SPECULATE_AUTO, 4, 256, false);
-	batch(SPECULATE_ALWAYS, 3, 8, true);
-	stream_ns = 0;
 }
 END_TEST
 
@@ -361,6 +352,9 @@ int main(void)
 	suite_add_tcase(s, all_tests("speculation"));
 	t = all_tests("speculation, told while the next step runs");
 	tcase_add_unchecked_fixture(t, rig_with_overlap, NULL);
+	suite_add_tcase(s, t);
+	t = all_tests("speculation, several steps in one go");
+	tcase_add_unchecked_fixture(t, rig_with_goes, NULL);
 	suite_add_tcase(s, t);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);

@@ -546,6 +546,7 @@ START_TEST(test_preempted_text)
 	rig.fake.script = script;
 	rig.fake.n_script = 180;
 	rig_open(&rig);
+	rig_gate(&rig, true); /* all of them at once, however busy the machine is */
 	for (uint32_t i = 0; i < 6; i++) {
 		a[i] = ask_new("a", i, 20, 300);
 		a[i]->req.stop = stop;
@@ -553,6 +554,7 @@ START_TEST(test_preempted_text)
 		a[i]->req.n_stop = 1;
 		ask_go(a[i]);
 	}
+	rig_gate(&rig, false);
 	for (uint32_t i = 0; i < 6; i++) {
 		ask_wait(a[i]);
 		ck_assert_str_eq(sb_text(&a[i]->ch[0].text), want);

@@ -241,7 +241,6 @@ static void check_device(const char *device, const char *const *stop, const size
 	ck_assert_uint_gt(st[1].draft_accepted_tok, st[1].generated_tok / 5);
 	ck_assert_uint_lt(st[1].steps, st[1].generated_tok);
 	ck_assert_uint_gt(st[3].draft_accepted_tok, 0);
-	ck_assert_uint_lt(st[4].steps, st[4].generated_tok);
 	ck_assert(stop != NULL || st[3].preemptions > 0);
 	if (found != NULL)
 		pick_stop(&plain[0], found);

@@ -271,6 +271,55 @@ START_TEST(test_gives_up)
 }
 END_TEST
 
+/* Three steps in one go, of one row each, from token 5 at position 0 on; what the device found
+ * best. */
+static void run_go(struct open *o, uint32_t ret[3])
+{
+	enum { N = 3 };
+	const struct graph *g = &model.graph;
+	const uint32_t token[N] = {5, STEP_DRAWN(0), STEP_DRAWN(0)}, pos[N] = {0, 1, 2}, table[N] = {0}, out_row = 0;
+	struct step_best best[N] = {{0}};
+	const bool wants = false;
+	struct err err = {0};
+	float *rope = calloc((size_t)N * g->rope.dims, sizeof *rope);
+	struct step_rows s = {.n_rows = 1, .n_more = N - 1, .token = token, .pos = pos, .slot = pos, .table = table,
+			      .tables = o->tables, .n_tables = 1, .table_stride = o->b.table_stride, .n_out = 1,
+			      .out_row = &out_row, .rope = rope, .best = best, .wants_logits = &wants};
+
+	ck_assert_ptr_nonnull(rope);
+	memset(o->tables, 0, o->b.table_stride * sizeof *o->tables);
+	ck_assert_msg(device_run(o->d, &s, &err) == 0, "%s", err.msg);
+	for (int i = 0; i < N; i++)
+		ret[i] = best[i].token;
+	free(rope);
+}
+
+/* A go of steps that somebody gives up in is run again from its first step. */
+START_TEST(test_gives_up_go)
+{
+	static struct open o;
+	uint32_t want[3], got[3];
+
+	if (!has_steps())
+		return;
+	open_with(&o, &info, FEATURE_PERSISTENT);
+	run_go(&o, want);
+	ck_assert(want[0] < model.graph.n_vocab && want[2] < model.graph.n_vocab);
+	close_all(&o);
+	open_with(&o, &info, 0);
+	run_go(&o, got);
+	ck_assert_mem_eq(want, got, sizeof want);
+	close_all(&o);
+	free(open_lying(&o, 4 * (info.compute_units + STEP_NEIGHBOURS)));
+	o.d->plain_until_ns = 0;
+	const uint64_t before = o.d->n_gave_up;
+	run_go(&o, got);
+	ck_assert_uint_eq(o.d->n_gave_up, before + 1);
+	ck_assert_mem_eq(want, got, sizeof want);
+	close_all(&o);
+}
+END_TEST
+
 /* A tile that there is not is an error, not another tile. */
 START_TEST(test_no_tile)
 {
@@ -433,6 +482,7 @@ int main(void)
 	tcase_add_test(t, test_slow);
 	tcase_add_test(t, test_late);
 	tcase_add_test(t, test_gives_up);
+	tcase_add_test(t, test_gives_up_go);
 	tcase_add_test(t, test_no_tile);
 	tcase_add_test(t, test_look_ahead);
 	tcase_add_test(pure, test_claims);
