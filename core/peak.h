@@ -15,8 +15,8 @@ struct peak;
 
 struct peak_rates {
 	double dot_ops_per_s;         /* best run; two for each byte times byte: multiply and add */
-	double read_bytes_per_s;      /* of a buffer far larger than caches: mean of all runs of the way to
-	                               * read that is fastest on average */
+	double read_bytes_per_s;      /* of a buffer far larger than caches, in pages as weights are: mean of
+	                               * all runs of the way to read that was fastest on average at the start */
 	double read_best_bytes_per_s; /* the fastest single run */
 	uint64_t read_bytes;          /* how large */
 };

@@ -32,7 +32,7 @@ static const char help[] =
 	"  -n, --decode N         tokens to make for each sequence; 0: no decode test [128]\n"
 	"  -b, --batch LIST       numbers of sequences decoded at once [1,4,16]\n"
 	"  -r, --repeat R         times that each test is run; the median is given [1]\n"
-	"      --peak             measure the device's own peaks too, before and after each test, and\n"
+	"      --peak             measure the device's own peaks too, around each run of a test, and\n"
 	"                         give the shares of them that tests reach; without a model only the\n"
 	"                         peaks\n"
 	"      --explain          what each launch takes, which variant of its kernel runs and what\n"
@@ -48,7 +48,7 @@ struct result {
 	double fastest_s, slowest_s;
 	uint64_t bytes;
 	double ops;
-	double read_bytes_per_s; /* what the device reads, before and after */
+	double read_bytes_per_s; /* what the device reads, around all runs */
 };
 
 struct bench {
@@ -412,17 +412,16 @@ static int measure(struct bench *b, uint32_t batch, struct err *reterr)
 		r = run_prefill(b, res.tokens < chunk ? res.tokens : chunk, false, &ns, reterr);
 	if (!r && !batch && res.tokens > chunk && res.tokens % chunk)
 		r = run_prefill(b, res.tokens % chunk, false, &ns, reterr);
-	if (!r)
+	/* peaks before, between and after: memory's speed drifts */
+	for (uint32_t i = 0; i <= b->repeat && !r; i++) {
 		r = bench_peak_measure(&b->peak, reterr);
-	res.read_bytes_per_s = b->peak.now.read_bytes_per_s / 2;
-	for (uint32_t i = 0; i < b->repeat && !r; i++) {
+		res.read_bytes_per_s += b->peak.now.read_bytes_per_s / (b->repeat + 1);
+		if (r || i == b->repeat)
+			break;
 		r = batch ? run_decode(b, batch, res.tokens, true, &ns, reterr)
 			  : run_prefill(b, res.tokens, true, &ns, reterr);
 		times[i] = (double)(ns > 0 ? ns : 1) / 1e9;
 	}
-	if (!r)
-		r = bench_peak_measure(&b->peak, reterr);
-	res.read_bytes_per_s += b->peak.now.read_bytes_per_s / 2;
 	progress(b, res.test, res.batch, 1, 1);
 	if (!r) {
 		qsort(times, b->repeat, sizeof(*times), by_value);
