@@ -22,7 +22,7 @@ struct peak_rates {
 };
 
 /* Opens the device a second time, builds the kernels, takes a buffer of up to 256 MiB and finds how
- * much work fills a few milliseconds. `info` is borrowed only for the call. 0, or -errno with a
+ * much work fills a few milliseconds, and which way to read is fastest. `info` is borrowed only for the call. 0, or -errno with a
  * message. */
 int peak_open(const struct be_ops *ops, const struct be_info *info, struct peak **ret,
 	      struct err *reterr);

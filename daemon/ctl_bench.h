@@ -20,8 +20,8 @@ struct bench_peak {
 /* Finds the device of that name and opens it for measuring; nothing where it is not wanted. 0, or
  * -errno with a message ('reference' is no device that has a peak). */
 int bench_peak_open(struct bench_peak *p, const char *device, struct err *reterr);
-/* Measures: before each test and after it, so that both are of the same seconds. Nothing where it is not
- * wanted. */
+/* Measures: before, between and after a test's runs, so that all are of the same seconds. Nothing where it is
+ * not wanted. */
 int bench_peak_measure(struct bench_peak *p, struct err *reterr);
 void bench_peak_close(struct bench_peak *p);
 

@@ -406,8 +406,8 @@ void sched_batch_compose(struct scheduler *s)
 	add_prefill(s);
 	sched_draft_add(s);
 	sched_draft_more(s);
-	/* what was kept for a token that does not come soon after all */
+	/* what was kept for a token that does not come soon after all, or nobody knows when */
 	for (uint32_t i = 0; i < s->n_run; i++)
-		if (!s->decode_only || !s->run[i]->in_step)
+		if (!s->decode_only || !s->run[i]->in_step || s->n_items > s->step_items)
 			sched_tell_flush(s, s->run[i]->job);
 }

@@ -52,8 +52,8 @@ struct finish_event {
 struct sink_ops {
 	void (*token)(void *ud, const struct token_event *ev);
 	void (*done)(void *ud, const struct finish_event *ev);
-	/* What was kept because of `soon` must wait no longer: the next token comes late after all. May
-	 * be NULL. */
+	/* What was kept because of `soon`, if anything was, must wait no longer: the next token comes late
+	 * after all. May be NULL. */
 	void (*flush)(void *ud);
 };
 
