@@ -16,6 +16,8 @@
 #define WEIGHT_ALIGN 64 /* of a weight in its shard: a vector, a cache line */
 #define BUSY_ITEMS 8    /* of attention a compute unit: so many even out */
 #define OUT_ROWS_MIN 16 /* so that prompt log-probabilities don't go row by row */
+/* With page tables as long as that, steps take so long that several in one go are of no use. */
+#define SETS_MAX_BYTES ((size_t)16 << 20)
 
 int blueprint_defaults(const struct graph *g, const struct engine_options *o, struct engine_plan *ret,
 		       struct err *reterr)
@@ -47,9 +49,6 @@ static uint32_t pages_of(uint64_t tok)
 {
 	return (uint32_t)((tok + KV_PAGE_TOK - 1) / KV_PAGE_TOK);
 }
-
-/* With page tables as long as that, steps take so long that several in one go are of no use. */
-#define SETS_MAX_BYTES ((size_t)16 << 20)
 
 /* Places of the step's parameters. */
 static void sections(struct blueprint *b, const struct graph *g, size_t align)
@@ -145,7 +144,8 @@ static int limit_objects(struct blueprint *b, struct kgen_target *target, struct
 {
 	struct engine_plan *p = &b->plan;
 
-	if (!b->stage_bytes || b->weights.n_shards + b->kv.n_shards + b->layout.n_objects + 2 <= STEP_OBJECTS)
+	if (!b->stage_bytes ||
+	    OBJECT_WEIGHTS + b->weights.n_shards + b->kv.n_shards + b->layout.n_objects <= STEP_OBJECTS)
 		return 0;
 	p->step_bytes -= b->stage_bytes + SYNC_BYTES;
 	p->total_bytes -= b->stage_bytes + SYNC_BYTES;

@@ -63,11 +63,11 @@ static struct stage_place stage_place(const void *ud, const struct karg *a)
 {
 	const struct device *d = ud;
 	const struct blueprint *b = d->b;
-	const uint32_t weights = 2, kv = weights + b->weights.n_shards, objects = kv + b->kv.n_shards;
+	const uint32_t kv = OBJECT_WEIGHTS + b->weights.n_shards, objects = kv + b->kv.n_shards;
 	struct stage_place p = {.offset_bytes = 0};
 	switch (a->type) {
 	case KARG_WEIGHT:
-		p.object = weights + b->weights.places[a->index].shard;
+		p.object = OBJECT_WEIGHTS + b->weights.places[a->index].shard;
 		p.offset_bytes = b->weights.places[a->index].offset_bytes;
 		break;
 	case KARG_KV_K:
@@ -82,15 +82,15 @@ static struct stage_place stage_place(const void *ud, const struct karg *a)
 		p.offset_bytes = b->layout.bindings[a->index].offset;
 		break;
 	case KARG_STEP:
-		p.object = 0;
+		p.object = OBJECT_STEP;
 		p.offset_bytes = b->section_offset[a->index];
 		break;
 	case KARG_BEST:
-		p.object = 1;
+		p.object = OBJECT_BEST;
 		p.offset_bytes = b->n_sets > 1 ? b->best_bytes : 0; /* behind that of the step before */
 		break;
 	case KARG_DRAWN:
-		p.object = 1;
+		p.object = OBJECT_BEST;
 		break;
 	case KARG_ROWS:
 		break;
@@ -103,9 +103,9 @@ struct be_mem *device_object(const struct device *d, uint32_t i)
 {
 	const struct blueprint *b = d->b;
 
-	if (i < 2)
-		return i == 0 ? d->step : d->best;
-	i -= 2;
+	if (i < OBJECT_WEIGHTS)
+		return i == OBJECT_STEP ? d->step : d->best;
+	i -= OBJECT_WEIGHTS;
 	if (i < b->weights.n_shards)
 		return d->weights[i];
 	i -= b->weights.n_shards;

@@ -36,8 +36,7 @@ struct device {
 	uint64_t n_slow, n_gave_up; /* for tests and statistics */
 };
 
-/* Memory object `i`, in the numbering of stages: the steps' parameters, the best tokens (NULL: none), weights,
- * K and V, the layout's. */
+/* Memory object `i`, in the order of a step kernel's (core/kgen.h); NULL: there is none of that kind. */
 struct be_mem *device_object(const struct device *d, uint32_t i);
 
 /* Arguments of the step kernel, prepared once. */

@@ -95,11 +95,12 @@ static int launch(struct device *d, uint32_t index, uint32_t set, const struct s
 
 enum { ARG_STAGES = STEP_OBJECTS, ARG_SYNC, ARG_FIRST, ARG_STOP, ARG_ROWS, ARG_OUT, ARG_ATTENTION, ARG_SPLIT,
        ARG_SET, ARG_SETS, ARG_SET_BYTES, ARG_BEST_BYTES, ARGS };
+_Static_assert(sizeof((struct device *)0)->step_args / sizeof(struct be_arg) == ARGS, "a place for each argument");
 
 void device_step_args(struct device *d)
 {
 	const struct blueprint *b = d->b;
-	const uint32_t n = 2 + b->weights.n_shards + b->kv.n_shards + b->layout.n_objects;
+	const uint32_t n = OBJECT_WEIGHTS + b->weights.n_shards + b->kv.n_shards + b->layout.n_objects;
 	struct be_arg *a = d->step_args;
 
 	for (uint32_t i = 0; i < STEP_OBJECTS; i++) {

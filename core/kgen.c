@@ -202,6 +202,8 @@ static void stage_names(struct kgen *k)
 	} names[] = {
 		{"STEP_KERNEL", 1},
 		{"STEP_OBJECTS", STEP_OBJECTS},
+		{"OBJECT_STEP", OBJECT_STEP},
+		{"OBJECT_BEST", OBJECT_BEST},
 		{"STAGE_VARIANTS", STAGE_VARIANTS},
 		{"STAGE_COLS", STAGE_COLS},
 		{"STAGE_SIZE", STAGE_SIZE},

@@ -61,7 +61,12 @@ enum grid {
 	GRID_ATTENTION,        /* x: `size` items, y: what attention_step_cut says */
 };
 
-#define STEP_OBJECTS 16 /* memory objects that a step kernel is given */
+#define STEP_OBJECTS 16 /* memory objects that a step kernel is given, in this order: */
+enum {
+	OBJECT_STEP,    /* parameters of steps */
+	OBJECT_BEST,    /* best tokens */
+	OBJECT_WEIGHTS, /* the first of these, behind them K and V, then the layout's */
+};
 /* A stage of step.k: unsigned longs, and where in them what is. */
 enum {
 	STAGE_VARIANTS = 4, /* [0, 4): the kernel for few to many rows, and (the last) where a step's
