@@ -5,7 +5,6 @@
  * have to be woken in between. What a sequence does not want of it (its answer ended) was computed for nothing;
  * nobody sees it. */
 #include "core/engine_priv.h"
-#include "core/features.h"
 
 _Static_assert(ENGINE_MORE_MAX == STEP_MORE_MAX, "the engine's door says what a device can do");
 
@@ -20,8 +19,7 @@ static uint32_t count(const struct engine *e, const struct step_item *items, uin
 {
 	uint32_t n = STEP_MORE_MAX;
 
-	if (e->blueprint.n_sets == 1 || e->disable & FEATURE_MULTI_STEP || e->run.n_rows != n_items ||
-	    e->run.n_out != n_items)
+	if (e->blueprint.n_sets == 1 || e->run.n_rows != n_items || e->run.n_out != n_items)
 		return 0;
 	n = least(n, e->blueprint.plan.batch_tok / n_items - 1);
 	for (uint32_t i = 0; i < n_items; i++) {

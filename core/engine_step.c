@@ -197,6 +197,20 @@ static int commit(struct engine *e, const struct step_item *items, uint32_t n_it
 	return 0;
 }
 
+/* What a run gave: results, and its rows in the pool. */
+static int read_run(struct engine *e, const struct step_item *items, uint32_t n_items, struct step_out *out,
+		    struct err *reterr)
+{
+	const struct step_rows *s = &e->run;
+	int r = 0;
+
+	if (s->n_more)
+		return engine_multi_read(e, items, n_items, out, reterr);
+	for (uint32_t i = 0; i < s->n_out && r == 0; i++)
+		r = read_row(e, &items[e->out_item[i]], s, i, &out[e->out_item[i]], reterr);
+	return r == 0 ? commit(e, items, n_items, reterr) : r;
+}
+
 int engine_submit(struct engine *e, const struct step_item *items, uint32_t n_items, struct step_out *out,
 		  struct err *reterr)
 {
@@ -223,14 +237,8 @@ int engine_finish(struct engine *e, const struct step_item *items, uint32_t n_it
 
 	for (bool more = s->n_rows > 0; more;) {
 		r = e->device ? device_finish(e->device, s, reterr) : reference_run(e->reference, s, reterr);
-		if (r < 0)
-			return r;
-		if (s->n_more)
-			r = engine_multi_read(e, items, n_items, out, reterr);
-		for (uint32_t i = 0; i < s->n_out && !s->n_more && r == 0; i++)
-			r = read_row(e, &items[e->out_item[i]], s, i, &out[e->out_item[i]], reterr);
-		if (r == 0 && !s->n_more)
-			r = commit(e, items, n_items, reterr);
+		if (r == 0)
+			r = read_run(e, items, n_items, out, reterr);
 		if (r < 0)
 			return r;
 		e->steps += 1 + s->n_more;
