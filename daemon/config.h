@@ -27,6 +27,8 @@ struct config_addr {
 	uint16_t port; /* 0: the kernel chooses */
 };
 
+#define STREAM_INTERVAL_MS 20 /* the preset of stream-interval */
+
 /* All that can be configured; const after config_load. Texts that are not set are NULL. */
 struct config {
 	/* model and device */

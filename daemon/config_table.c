@@ -8,6 +8,8 @@
 #define AT(field) offsetof(struct config, field)
 #define TIB (UINT64_C(1) << 40)
 #define DAY_S 86400
+#define TEXT_OF(x) #x
+#define TEXT(x) TEXT_OF(x)
 
 static const char *const storage_names[] = {
 	[STORAGE_BUFFER] = "buffer", [STORAGE_TEXTURE2D] = "texture2d", NULL};
@@ -238,7 +240,7 @@ const struct option_row option_rows[] = {
 	 .type = OPT_COUNT,
 	 .offset = AT(stream_interval_ms),
 	 .max = 1000,
-	 .preset = "20",
+	 .preset = TEXT(STREAM_INTERVAL_MS),
 	 .metavar = "MS",
 	 .help = "Tokens of a stream that come quicker than this, in milliseconds, go out together, and "
 		 "at temperature 0 several are computed in one go. 0: each by itself."},

@@ -16,14 +16,16 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "daemon/config.h"
 #include "daemon/ctl_bench.h"
+#include "daemon/draft.h"
 #include "model/model.h"
 
 #define BATCHES_MAX 32
 #define REPEAT_MAX 1000
 #define SEED UINT64_C(0x9e3779b97f4a7c15)
 #define WARM_STEPS 2
-#define GO_NS (20 * NS_PER_MS) /* the daemon's stream-interval, if nobody changed it */
+#define GO_NS (STREAM_INTERVAL_MS * NS_PER_MS) /* as the daemon has it, if nobody changed it */
 
 static const char help[] =
 	"Usage: driftctl bench -m FILE [OPTION]...\n"
@@ -257,14 +259,13 @@ static int decode_take(struct decode *d, uint32_t item, struct err *reterr)
 static int decode_steps(struct bench *b, struct decode *d, bool timed, struct err *reterr)
 {
 	struct sampling s = greedy(b);
-	int64_t step_ns = GO_NS;
+	int64_t step_ns = 0;
 	int r = 0;
 
-	for (uint32_t n;;) {
-		int64_t start = clock_ns(), more = GO_NS / step_ns - 1;
-		uint32_t steps = 1;
+	for (;;) {
+		int64_t start = clock_ns();
+		uint32_t steps = 1, n = decode_items(d, &s, draft_more(GO_NS, step_ns));
 
-		n = decode_items(d, &s, more < 0 ? 0 : more < ENGINE_MORE_MAX ? (uint32_t)more : ENGINE_MORE_MAX);
 		if (n == 0)
 			return 0;
 		if (timed)
@@ -276,7 +277,7 @@ static int decode_steps(struct bench *b, struct decode *d, bool timed, struct er
 		}
 		if (r)
 			return r;
-		step_ns = (clock_ns() - start) / steps + 1;
+		step_ns = (clock_ns() - start) / steps;
 	}
 }
 

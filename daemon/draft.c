@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/engine.h"
+
 #define RUN_MAX 3           /* tokens of the longest run that is looked up */
 #define MATCH_MAX 16        /* tokens that are compared at most */
 #define SLOTS_MAX (1u << 16)
@@ -209,4 +211,11 @@ uint32_t draft_choose(struct draft_cost *c, uint32_t n_rows, uint32_t room,
 	if (taken == 0)
 		forget(c, n_rows);
 	return taken;
+}
+
+uint32_t draft_more(int64_t room_ns, int64_t step_ns)
+{
+	int64_t n = step_ns > 0 ? room_ns / step_ns - 1 : 0;
+
+	return n < 0 ? 0 : n < ENGINE_MORE_MAX ? (uint32_t)n : ENGINE_MORE_MAX;
 }

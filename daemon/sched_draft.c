@@ -113,10 +113,9 @@ static bool somebody_waits(struct scheduler *s)
 static uint32_t more_of(struct scheduler *s)
 {
 	int64_t now = clock_ns(), left_ns = s->options.stream_ns;
-	uint32_t n = ENGINE_MORE_MAX;
+	uint32_t n, least = UINT32_MAX;
 
-	if (!s->decode_only || s->n_rows != s->n_items || s->step_ns == 0 || s->n_items > s->step_items ||
-	    left_ns == 0 || somebody_waits(s))
+	if (!s->decode_only || s->n_rows != s->n_items || s->n_items > s->step_items || somebody_waits(s))
 		return 0;
 	for (uint32_t i = 0; i < s->n_items; i++) {
 		const struct choice *c = s->whose[i];
@@ -126,11 +125,10 @@ static uint32_t more_of(struct scheduler *s)
 			return 0;
 		if (c->job->soon && c->job->told_ns + s->options.stream_ns - now < left_ns)
 			left_ns = c->job->told_ns + s->options.stream_ns - now;
-		n = room < n ? room : n;
+		least = room < least ? room : least;
 	}
-	if (left_ns / s->step_ns < 2)
-		return 0;
-	return left_ns / s->step_ns - 1 < n ? (uint32_t)(left_ns / s->step_ns - 1) : n;
+	n = draft_more(left_ns, s->step_ns);
+	return n < least ? n : least;
 }
 
 void sched_draft_more(struct scheduler *s)

@@ -126,8 +126,9 @@ void sched_free(struct scheduler *s);
 int sched_submit(struct scheduler *s, const struct request *r, const struct sink_ops *sink, void *ud,
                  uint64_t *ret_id, uint32_t *ret_retry_s, struct err *reterr);
 
-/* Ends a request within one step (or those that run in one go, of stream_ns together), in the queue, in prefill or in decode; `done` tells when it is
- * over (FINISH_CANCELLED). Unknown and ended ids are fine. Any thread, never blocks. */
+/* Ends a request within one step (or those that run in one go, of stream_ns together), in the queue, in prefill
+ * or in decode; `done` tells when it is over (FINISH_CANCELLED). Unknown and ended ids are fine. Any thread,
+ * never blocks. */
 void sched_cancel(struct scheduler *s, uint64_t id);
 
 /* Stops and restarts a request's decoding while its reader is behind; others go on. What the step that

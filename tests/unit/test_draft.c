@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Guesses from the text, what is learnt of them, and when they are worth their rows. */
+#include "core/engine.h"
 #include "daemon/draft.h"
 
 #include <check.h>
@@ -262,6 +263,20 @@ START_TEST(test_choice_between)
 }
 END_TEST
 
+/* A go takes no longer than it may, and begins only where the time of a step is known. */
+START_TEST(test_more)
+{
+	ck_assert_uint_eq(draft_more(20, 0), 0);
+	ck_assert_uint_eq(draft_more(0, 5), 0);
+	ck_assert_uint_eq(draft_more(-100, 5), 0);
+	ck_assert_uint_eq(draft_more(9, 5), 0);
+	ck_assert_uint_eq(draft_more(10, 5), 1);
+	ck_assert_uint_eq(draft_more(14, 5), 1);
+	ck_assert_uint_eq(draft_more(15, 5), 2);
+	ck_assert_uint_eq(draft_more(INT64_MAX, 1), ENGINE_MORE_MAX);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("draft");
@@ -276,6 +291,7 @@ int main(void)
 	tcase_add_test(t, test_choice_by_cost);
 	tcase_add_test(t, test_cost_changes);
 	tcase_add_test(t, test_choice_between);
+	tcase_add_test(t, test_more);
 	suite_add_tcase(s, t);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);

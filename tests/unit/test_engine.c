@@ -101,16 +101,23 @@ static struct step_item item(struct run *r, uint32_t max_tok, const struct sampl
 static void take(struct run *r, const struct step_item *it, const struct step_out *out)
 {
 	ck_assert_int_eq(out->code, 0);
-	if (!it->sample || r->n_gen == N_GEN)
-		return;
-	r->at[r->n_gen++] = out->sampled;
-	r->text[r->n++] = out->sampled.chosen.token;
+	ck_assert_uint_le(out->n_accepted, it->n_more);
+	for (uint32_t k = 0; it->sample && k <= out->n_accepted; k++) {
+		const struct position_out *at = k < out->n_accepted ? &out->accepted[k] : &out->sampled;
+		if (r->n_gen < N_GEN)
+			r->at[r->n_gen] = *at;
+		r->n_gen++;
+		r->text[r->n++] = at->chosen.token;
+	}
 }
 
-/* Steps all runs together, prompts in chunks of at most `chunk`, until each has N_GEN tokens. */
-static void finish(struct engine *e, struct run *runs, uint32_t n, uint32_t chunk, const struct sampling *s)
+/* Steps all runs together, prompts in chunks of at most `chunk`, until each has `n_tok` tokens; decoding asks for
+ * `more` tokens beyond one. How many times. */
+static uint32_t finish_multi(struct engine *e, struct run *runs, uint32_t n, uint32_t chunk, uint32_t n_tok,
+			     uint32_t more, const struct sampling *s)
 {
-	for (bool more = true; more;) {
+	static struct position_out accepted[8][ENGINE_MORE_MAX];
+	for (uint32_t calls = 0;; calls++) {
 		struct step_item items[8];
 		struct step_out out[8];
 		struct run *who[8];
@@ -118,19 +125,32 @@ static void finish(struct engine *e, struct run *runs, uint32_t n, uint32_t chun
 		uint32_t k = 0;
 		memset(out, 0, sizeof out);
 		for (uint32_t i = 0; i < n; i++) {
-			if (runs[i].n_gen == N_GEN)
+			const uint32_t left = n_tok - runs[i].n_gen;
+			if (left == 0)
 				continue;
-			who[k] = &runs[i];
-			items[k++] = item(&runs[i], chunk, s, e);
+			items[k] = item(&runs[i], chunk, s, e);
+			if (items[k].sample && items[k].n_tok == 1)
+				items[k].n_more = more < left - 1 ? more : left - 1;
+			ck_assert_int_eq(engine_seq_reserve(e, runs[i].seq, items[k].n_tok + items[k].n_more), 0);
+			out[k].accepted = accepted[k];
+			who[k++] = &runs[i];
 		}
-		more = k > 0;
-		if (!more)
-			break;
+		if (k == 0)
+			return calls;
 		int r = engine_step(e, items, k, out, &err);
 		ck_assert_msg(r == 0, "%s", err.msg);
-		for (uint32_t i = 0; i < k; i++)
+		for (uint32_t i = 0; i < k; i++) {
 			take(who[i], &items[i], &out[i]);
+			/* all but the last are in the pool */
+			ck_assert_uint_ge(engine_seq_len(e, who[i]->seq) + 1, items[i].sample ? who[i]->n : 0);
+		}
 	}
+}
+
+/* A token a step, N_GEN of them. */
+static void finish(struct engine *e, struct run *runs, uint32_t n, uint32_t chunk, const struct sampling *s)
+{
+	finish_multi(e, runs, n, chunk, N_GEN, 0, s);
 }
 
 static void same(const struct run *a, const struct run *b)
@@ -489,47 +509,6 @@ START_TEST(test_step_counts)
 }
 END_TEST
 
-/* Steps all runs together until each has `n_tok` tokens, asking for `more` beyond one; how many times. */
-static uint32_t finish_multi(struct engine *e, struct run *runs, uint32_t n, uint32_t n_tok, uint32_t more,
-			     const struct sampling *s)
-{
-	static struct position_out accepted[8][ENGINE_MORE_MAX];
-	for (uint32_t calls = 0;; calls++) {
-		struct step_item items[8];
-		struct step_out out[8];
-		struct run *who[8];
-		struct err err = {0};
-		uint32_t k = 0;
-		memset(out, 0, sizeof out);
-		for (uint32_t i = 0; i < n; i++) {
-			const uint32_t left = n_tok - (runs[i].n - runs[i].n_prompt);
-			if (left == 0)
-				continue;
-			items[k] = item(&runs[i], 5, s, e);
-			items[k].draw = runs[i].n - runs[i].n_prompt;
-			if (items[k].sample && items[k].n_tok == 1)
-				items[k].n_more = more < left - 1 ? more : left - 1;
-			ck_assert_int_eq(engine_seq_reserve(e, runs[i].seq, items[k].n_tok + items[k].n_more), 0);
-			out[k].accepted = accepted[k];
-			who[k++] = &runs[i];
-		}
-		if (k == 0)
-			return calls;
-		int r = engine_step(e, items, k, out, &err);
-		ck_assert_msg(r == 0, "%s", err.msg);
-		for (uint32_t i = 0; i < k; i++) {
-			ck_assert_int_eq(out[i].code, 0);
-			ck_assert_uint_le(out[i].n_accepted, items[i].n_more);
-			for (uint32_t j = 0; j < out[i].n_accepted; j++)
-				who[i]->text[who[i]->n++] = accepted[i][j].chosen.token;
-			if (items[i].sample)
-				who[i]->text[who[i]->n++] = out[i].sampled.chosen.token;
-			/* all but the last are in the pool */
-			ck_assert_uint_ge(engine_seq_len(e, who[i]->seq) + 1, items[i].sample ? who[i]->n : 0);
-		}
-	}
-}
-
 /* Several steps in one go draw what as many steps draw, over pages and partitions of keys, in all ways of
  * launching and storing; what an item can't take (an end that it does not want) costs the others nothing. */
 START_TEST(test_multi_step)
@@ -561,14 +540,14 @@ START_TEST(test_multi_step)
 					s.n_eog = 1;
 					for (uint32_t i = one; i < RUNS; i++)
 						start(e, &want[i], 5 + 120 * i, i + 1, true);
-					finish_multi(e, want, RUNS, TOK, 0, &s);
+					finish_multi(e, want, RUNS, 5, TOK, 0, &s);
 					for (uint32_t i = one; i < RUNS; i++)
 						engine_seq_free(e, want[i].seq, false);
 				}
 				engine_get_stats(e, &first);
 				for (uint32_t i = one; i < RUNS; i++)
 					start(e, &runs[i], 5 + 120 * i, i + 1, true);
-				calls[multi] = finish_multi(e, runs + one, RUNS - one, TOK, multi ? ENGINE_MORE_MAX : 0, &s);
+				calls[multi] = finish_multi(e, runs + one, RUNS - one, 5, TOK, multi ? ENGINE_MORE_MAX : 0, &s);
 				for (uint32_t i = one; i < RUNS; i++)
 					engine_seq_free(e, runs[i].seq, false);
 				engine_get_stats(e, &last);
