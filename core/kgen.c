@@ -125,9 +125,10 @@ static void buffer_accessors(struct kdefs *d, const char *n, const struct bindin
 	}
 	sb_printf(&d->params_in, "BUF_IN(%s, %s), ", type, n);
 	if (b->inner) {
-		accessor(d, "READI", n, "(r, c, i)",
-			 "(PTR_IN(int, %s)[((ulong)((r) / 8) * %u + (i)) * 8 + (r) %% 8 + (c)])", n,
+		accessor(d, "GROUP", n, "(r, i)", "(PTR_IN(int, %s) + ((ulong)((r) / 8) * %u + (i)) * 8)", n,
 			 b->slices * 4);
+		accessor(d, "READI", n, "(r, c, i)",
+			 "(*(ROW_ALONE && COLS == 1 ? PTR_IN(int, %s) + (i) : GROUP_%s(r, i) + (r) %% 8 + (c)))", n, n);
 		accessor(d, "DOTI", n, "(acc, u, r, c, i)", "DOT4_AT(acc, u, &READI_%s(r, c, i))", n);
 	} else if (b->ints) {
 		accessor(d, "READI", n, "(r, c, i)", "(PTR_IN(int, %s)[(ulong)((r) + (c)) * %u + (i)])", n,
@@ -244,7 +245,7 @@ void kgen_init(struct kgen *k, const struct kgen_target *t)
 	sb_printf(&k->text, "#line 1 \"%s.k\"\n", prelude);
 	sb_str(&k->text, find_text(prelude));
 	if (t->inner_rows)
-		sb_printf(&k->text, "#define INNER_ROWS %d\n", INNER_ROWS);
+		sb_printf(&k->text, "#define INNER_ROWS %d\n#define ROW_ALONE %d\n", INNER_ROWS, t->columns);
 	sb_str(&k->text, "#line 1 \"common.k\"\n");
 	sb_str(&k->text, find_text("common"));
 	if (t->images && t->dialect == BE_DIALECT_OPENCL) {

@@ -109,11 +109,11 @@ void kdefs_done(struct kdefs *d);
 void kdefs_set(struct kdefs *d, const char *name, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Accessors and a parameter for a tensor called `name` in the template: READ_name, READV_name,
- * READI_name or WRITE_name, WRITEV_name, WRITEI_name (or INNER_name(r, i): where dword i of the
- * INNER_ROWS rows from r on is); READV and WRITEV go by vectors of LANES channels. READI_name(r, c, i)
- * is dword i of row r + c, where r is a multiple of a power of two up to 8 and c less than it;
- * DOTI_name(acc, u, r, c, i) is dot4 of acc, u and that dword. Parameters come in the order of these
- * calls, inputs first. */
+ * READI_name or WRITE_name, WRITEV_name, WRITEI_name (or INNER_name(r, i) to write to and
+ * GROUP_name(r, i) to read from: where dword i of the INNER_ROWS rows that r is the first of is); READV and
+ * WRITEV go by vectors of LANES channels. READI_name(r, c, i) is dword i of row r + c, where r is a multiple of
+ * a power of two up to 8 and c less than it; DOTI_name(acc, u, r, c, i) is dot4 of acc, u and that dword.
+ * Parameters come in the order of these calls, inputs first. */
 void kdefs_tensor(struct kdefs *d, const char *name, const struct binding *b, bool write);
 
 struct kgen {
