@@ -17,7 +17,7 @@
 #define BUSY_ITEMS 8    /* of attention a compute unit: so many even out */
 #define OUT_ROWS_MIN 16 /* so that prompt log-probabilities don't go row by row */
 /* With page tables as long as that, steps take so long that several in one go are of no use. */
-#define SETS_MAX_BYTES ((size_t)16 << 20)
+#define SETS_MAX_BYTES ((size_t)8 << 20)
 
 int blueprint_defaults(const struct graph *g, const struct engine_options *o, struct engine_plan *ret,
 		       struct err *reterr)

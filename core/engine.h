@@ -14,7 +14,7 @@
 
 #define ENGINE_TOP_MAX 20     /* log-probabilities a position */
 #define ENGINE_SEQ_MAX 256    /* sequences at once, at most */
-#define ENGINE_MORE_MAX 3     /* step_item.n_more at most */
+#define ENGINE_MORE_MAX 7     /* step_item.n_more at most */
 #define KV_PAGE_TOK 32        /* tokens a KV page */
 #define ENGINE_BIAS_MAX 1024  /* biased tokens a request */
 

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define STEP_MORE_MAX 3
+#define STEP_MORE_MAX 7
 
 /* The most probable token of a row, the lowest among equals; UINT32_MAX: look at the logits. */
 struct step_best {

@@ -203,13 +203,16 @@ def print_engine(options, rows):
 
 
 def prefix(options, servers):
-    """A request before those that count fills the cache; every prompt's last 100 words are its own."""
+    """Nothing cached and 900 words, in turn. A request before the one that counts fills the cache; every prompt's last
+    100 words are its own."""
     results = {}
     for server in servers:
-        for common in (0, 900):
-            r = load(options, server, "-n", str(options.prefix), "-w", "1", "-p", "1000", "-x", str(common), "-t", "2",
-                     "--seed", str(common + 1))
-            results.setdefault(server["name"], []).append(r)
+        rounds = [[load(options, server, "-n", "1", "-w", "1", "-p", "1000", "-x", str(common), "-t", "2",
+                        "--seed", str(2 * i + (common > 0) + 1)) for common in (0, 900)] for i in range(options.prefix)]
+        results[server["name"]] = [{
+            "first_token_s": statistics.median(r[which]["first_token_s"]["p50"] for r in rounds),
+            "cached_tokens": sum(r[which]["cached_tokens"] for r in rounds),
+            "prompt_tokens": sum(r[which]["prompt_tokens"] for r in rounds)} for which in (0, 1)]
     return results
 
 
@@ -218,7 +221,7 @@ def print_prefix(results):
     print("| server | nothing cached | 900 words cached | ratio | cached tokens of prompt, as the server has it |")
     print("|---|---:|---:|---:|---:|")
     for name, (cold, warm) in results.items():
-        a, b = cold["first_token_s"]["p50"], warm["first_token_s"]["p50"]
+        a, b = cold["first_token_s"], warm["first_token_s"]
         known = "%(cached_tokens)d of %(prompt_tokens)d" % warm if warm["prompt_tokens"] else "-"
         print("| %s | %.0f | %.0f | %.1f %% | %s |" % (name, 1000 * a, 1000 * b, 100 * b / a, known))
 
