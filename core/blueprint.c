@@ -16,8 +16,7 @@
 #define WEIGHT_ALIGN 64 /* of a weight in its shard: a vector, a cache line */
 #define BUSY_ITEMS 8    /* of attention a compute unit: so many even out */
 #define OUT_ROWS_MIN 16 /* so that prompt log-probabilities don't go row by row */
-/* With page tables as long as that, steps take so long that several in one go are of no use. */
-#define SETS_MAX_BYTES ((size_t)8 << 20)
+#define SETS_MAX_BYTES ((size_t)64 << 20) /* parameters of all steps of a go: memory is for K and V */
 
 int blueprint_defaults(const struct graph *g, const struct engine_options *o, struct engine_plan *ret,
 		       struct err *reterr)
@@ -221,7 +220,9 @@ int blueprint_init(struct blueprint *b, const struct graph *g, const struct engi
 	p->act_bytes = b->layout.act_bytes;
 	b->stage_bytes = target.one_kernel ? b->lowered.n_launches * STAGE_WORDS * sizeof(uint64_t) : 0;
 	b->best_bytes = (size_t)b->lowered.best_chunks * 8 * b->out_rows;
-	b->n_sets = target.multi && b->best_bytes && b->section_bytes <= SETS_MAX_BYTES ? 1 + STEP_MORE_MAX : 1;
+	b->n_sets = 1;
+	if (target.multi && b->best_bytes && b->section_bytes <= SETS_MAX_BYTES / (1 + STEP_MORE_MAX))
+		b->n_sets = 1 + STEP_MORE_MAX;
 	b->best_buffer_bytes = b->best_bytes * (b->n_sets > 1 ? b->n_sets + 1 : 1);
 	p->step_bytes = b->section_bytes * b->n_sets + b->best_buffer_bytes + b->stage_bytes +
 			(b->stage_bytes ? SYNC_BYTES : 0);

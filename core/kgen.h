@@ -43,7 +43,8 @@ struct kgen_target {
 	bool split_cols;      /* groups of tokens go to different work-groups (GPU), or one after another */
 	bool images;
 	bool inner_rows;      /* the layout has int8 of INNER_ROWS rows side by side: see common.k */
-	bool columns;         /* variants of products for several tokens a work-item */
+	bool columns;         /* variants of products for several tokens a work-item, so that one of COLS == 1 runs for
+			       * one row only, whose int8 then stand without gaps */
 	bool prefetch;
 	struct kgen_tile tile;
 	bool multi;           /* several steps in one go: a step's tokens may be the best of the one before */
@@ -112,7 +113,8 @@ void kdefs_set(struct kdefs *d, const char *name, const char *fmt, ...)
  * READI_name or WRITE_name, WRITEV_name, WRITEI_name (or INNER_name(r, i) to write to and
  * GROUP_name(r, i) to read from: where dword i of the INNER_ROWS rows that r is the first of is); READV and
  * WRITEV go by vectors of LANES channels. READI_name(r, c, i) is dword i of row r + c, where r is a multiple of
- * a power of two up to 8 and c less than it; DOTI_name(acc, u, r, c, i) is dot4 of acc, u and that dword.
+ * a power of two up to 8 and c less than it (with COLS == 1 and ROW_ALONE of row 0, the only one that the launch
+ * may have then); DOTI_name(acc, u, r, c, i) is dot4 of acc, u and that dword.
  * Parameters come in the order of these calls, inputs first. */
 void kdefs_tensor(struct kdefs *d, const char *name, const struct binding *b, bool write);
 

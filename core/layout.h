@@ -7,7 +7,7 @@
  * Texels are four 32-bit components: four floats, or sixteen int8. Row r, slice s of a tensor is texel
  * i = r * slices + s; in a buffer at offset + 16 i, in a texture at (i mod W, i / W) for one W. In a CPU's
  * buffer the int8 of INNER_ROWS rows stand dword by dword side by side: a product takes so many rows at
- * once, and finds their dwords in one place; in a step of one row they stand without gaps. */
+ * once, and finds their dwords in one place; those of an operation's only row stand without gaps. */
 #pragma once
 
 #include <stdbool.h>

@@ -176,7 +176,9 @@ static int product(struct lower *l, uint32_t op_index, int w, enum rows rows,
 		kdefs_init(&d);
 		k->n_args = 0;
 		arg(k, KARG_WEIGHT, (uint32_t)w);
-		lower_product(&d, pack, cols[v], cols[v] == 1 ? 1 : l->target->tile.halves);
+		/* a CPU's prefetcher wants one column to read the halves one after the other: linear.k */
+		const bool in_turn = cols[v] == 1 && l->target->group == 1;
+		lower_product(&d, pack, cols[v], in_turn ? 1 : l->target->tile.halves);
 		if (op->in[3] != TENSOR_NONE) {
 			tensor(l, k, &d, "xq", op->in[3], false);
 			tensor(l, k, &d, "xs", op->in[4], false);

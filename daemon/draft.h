@@ -65,6 +65,6 @@ struct draft_offer {
 uint32_t draft_choose(struct draft_cost *c, uint32_t n_rows, uint32_t room,
 		      struct draft_offer *offers, uint32_t n_offers);
 
-/* How many steps of `step_ns` may follow one in the same go, which is to take `room_ns` at most; 0 where that is
- * not known (0). */
+/* How many steps of `step_ns` (0: not known, then none) may follow one in the same go, which is to take `room_ns`
+ * at most. */
 uint32_t draft_more(int64_t room_ns, int64_t step_ns);

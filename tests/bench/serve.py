@@ -208,7 +208,7 @@ def prefix(options, servers):
     results = {}
     for server in servers:
         rounds = [[load(options, server, "-n", "1", "-w", "1", "-p", "1000", "-x", str(common), "-t", "2",
-                        "--seed", str(2 * i + (common > 0) + 1)) for common in (0, 900)] for i in range(options.prefix)]
+                        "--seed", str(1000 + 2 * i + (common > 0))) for common in (0, 900)] for i in range(options.prefix)]
         results[server["name"]] = [{
             "first_token_s": statistics.median(r[which]["first_token_s"]["p50"] for r in rounds),
             "cached_tokens": sum(r[which]["cached_tokens"] for r in rounds),
@@ -254,7 +254,7 @@ def arguments():
     p.add_argument("--tokens", type=int, default=128, help="of an answer [128]")
     p.add_argument("--no-engine", action="store_true", help="leave out the comparison with driftctl bench")
     p.add_argument("--prefix", type=int, nargs="?", const=5, default=0, metavar="N",
-                   help="measure the prefix cache by N requests [5]")
+                   help="measure the prefix cache in N rounds [5]")
     p.add_argument("--json", action="store_true", help="print JSON")
     options = p.parse_args()
     options.clients = [int(n) for n in options.clients.split(",") if n]
