@@ -208,7 +208,8 @@ def prefix(options, servers):
     results = {}
     for server in servers:
         rounds = [[load(options, server, "-n", "1", "-w", "1", "-p", "1000", "-x", str(common), "-t", "2",
-                        "--seed", str(1000 + 2 * i + (common > 0))) for common in (0, 900)] for i in range(options.prefix)]
+                        "--seed", str(1000 + 2 * i + (common > 0))) for common in (0, 900)]
+                  for i in range(options.prefix)]
         results[server["name"]] = [{
             "first_token_s": statistics.median(r[which]["first_token_s"]["p50"] for r in rounds),
             "cached_tokens": sum(r[which]["cached_tokens"] for r in rounds),
