@@ -20,6 +20,9 @@ enum be_type { BE_CPU, BE_GPU, BE_OTHER };
 enum be_dialect { BE_DIALECT_NONE, BE_DIALECT_OPENCL, BE_DIALECT_CUDA };
 /* How four bytes are multiplied and summed best; a row of the generator each. */
 enum be_dot { BE_DOT_PORTABLE, BE_DOT_AVX512_VNNI, BE_DOT_AVX_VNNI, BE_DOT_KHR, BE_DOT_DP4A };
+/* How a tile is multiplied by matrix units; a row of the generator each. NVIDIA's `mma.sync` on int8 has tiles of
+ * 8 x 8 x 16 from SM 7.5 on, 16 x 8 x 32 from 8.0 on. */
+enum be_mma { BE_MMA_NONE, BE_MMA_SM75, BE_MMA_SM80 };
 /* What memory is for; allocations are counted by kind. */
 enum be_mem_kind { BE_MEM_WEIGHTS, BE_MEM_KV, BE_MEM_ACTIVATIONS, BE_MEM_STEP, BE_MEM_KINDS };
 /* Texels of an image: four 32-bit components. */
@@ -35,7 +38,12 @@ struct be_info {
 	enum be_type type;
 	enum be_dialect dialect;
 	enum be_dot dot;
+	enum be_mma mma;
+	unsigned sm;         /* NVIDIA's compute capability, 10 x major + minor; 0: another maker's, or not known */
+	char arch[24];       /* what programs are compiled for, as the compiler calls it ("sm_90"); "" where it knows */
 	unsigned compute_units, group_max;
+	unsigned clock_mhz;  /* of the compute units at most; 0: not known */
+	size_t l2_bytes;     /* of the cache that all units share; 0: not known */
 	unsigned together; /* work-groups of one item that are sure to run at the same time, so that they may
 			    * wait for each other inside a kernel; 0: none, as OpenCL promises */
 	size_t local_bytes, memory_bytes, free_bytes; /* free_bytes: 0 where it is not known */
@@ -49,6 +57,7 @@ struct be_info {
 struct be_dev;
 struct be_mem; /* a buffer or a 2D image */
 struct be_prog;
+struct be_list; /* recorded launches */
 
 /* A program to build: either from text, or from a binary that `binary` gave earlier. */
 struct be_source {
@@ -82,7 +91,7 @@ struct be_launch {
 /* Counters of an open device, since it was opened. */
 struct be_stats {
 	uint64_t bytes[BE_MEM_KINDS]; /* allocated now, as asked for */
-	uint64_t allocs, launches, builds_source, builds_binary, writes, reads;
+	uint64_t allocs, launches, builds_source, builds_binary, writes, reads, replays; /* a replay's launches count too */
 };
 
 struct be_ops {
@@ -90,8 +99,11 @@ struct be_ops {
 	unsigned abi; /* BE_ABI */
 
 	/* Lists devices, unusable ones too (why_not); writes at most `cap`, returns the count or
-	 * -errno. */
+	 * -errno. Where there can be no device at all, one without compute units may say why. */
 	int (*probe)(struct be_info *ret, size_t cap);
+	/* (optional) Facts of a device that isn't there, by the part of its name after the colon ("sm_90"), for
+	 * looking at plans and kernels; 0 or -ENOENT. */
+	int (*facts)(const char *name, struct be_info *ret);
 	/* Opens the device that an info names; 0 or -errno. */
 	int (*open)(const struct be_info *info, struct be_dev **ret, struct err *reterr);
 	/* Frees the device and what is left on it; NULL is fine. */
@@ -126,6 +138,14 @@ struct be_ops {
 	 */
 	int (*launch)(struct be_dev *dev, const struct be_launch *l, struct err *reterr);
 
+	/* (optional, all four) From `record` to `record_end` launches don't run but are kept as a list, which `replay`
+	 * queues as one, with the arguments that they had; nothing else may be called in between. An error of `record_end`
+	 * (-ENOTSUP, -ENOMEM) leaves no list, and the device as it was. `list_free`: NULL is fine. */
+	int (*record)(struct be_dev *dev, struct err *reterr);
+	int (*record_end)(struct be_dev *dev, struct be_list **ret, struct err *reterr);
+	int (*replay)(struct be_dev *dev, struct be_list *list, struct err *reterr);
+	void (*list_free)(struct be_dev *dev, struct be_list *list);
+
 	/* `mark` gives a name to the point that the queue has reached and starts what is queued;
 	 * `wait` blocks (without polling) until the device has passed it and tells of any failure
 	 * since. Marks are small increasing numbers, waited for in any order. */
@@ -149,3 +169,7 @@ void be_environment(const char *cache_dir);
  * 0, or -ENODEV with the reason; for "auto" with nothing usable, the reasons of all. */
 int be_find(const char *name, const struct be_ops **ret_ops, struct be_info *ret_info,
 	    struct err *reterr);
+
+/* The same for looking only: also finds devices that aren't there ("cuda:sm_90"), whose *ret_ops can't open them. */
+int be_facts(const char *name, const struct be_ops **ret_ops, struct be_info *ret_info,
+	     struct err *reterr);

@@ -20,6 +20,9 @@
 #define PATH_BYTES 4096
 
 const struct be_ops *const be_all[] = {
+#ifdef WITH_CUDA
+	&be_cuda,
+#endif
 #ifdef WITH_OPENCL
 	&be_opencl,
 #endif
@@ -79,8 +82,11 @@ static void add_reason(char *list, size_t cap, const struct be_info *info)
 {
 	size_t n = strlen(list);
 
-	snprintf(list + n, cap - n, "%s%s:%u (%s): %s", n ? "; " : "", info->backend, info->index,
-		 info->name, info->why_not);
+	if (info->compute_units == 0)
+		snprintf(list + n, cap - n, "%s%s: %s", n ? "; " : "", info->backend, info->why_not);
+	else
+		snprintf(list + n, cap - n, "%s%s:%u (%s): %s", n ? "; " : "", info->backend, info->index,
+			 info->name, info->why_not);
 }
 
 static const struct be_info *first_usable(const struct be_info *infos, int n, enum be_type type)
@@ -182,6 +188,19 @@ static int find_named(const char *name, struct be_info *infos, const struct be_o
 	*ret_ops = ops;
 	*ret_info = *found;
 	return 0;
+}
+
+int be_facts(const char *name, const struct be_ops **ret_ops, struct be_info *ret_info,
+	     struct err *reterr)
+{
+	const char *colon = name ? strchr(name, ':') : NULL;
+	const struct be_ops *ops = colon ? find_backend(name, (size_t)(colon - name)) : NULL;
+
+	if (ops && ops->facts && ops->facts(colon + 1, ret_info) == 0) {
+		*ret_ops = ops;
+		return 0;
+	}
+	return be_find(name, ret_ops, ret_info, reterr);
 }
 
 int be_find(const char *name, const struct be_ops **ret_ops, struct be_info *ret_info,

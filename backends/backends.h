@@ -4,5 +4,6 @@
 
 #include "backends/backend.h"
 
+extern const struct be_ops be_cuda;
 extern const struct be_ops be_opencl;
 extern const struct be_ops be_null;

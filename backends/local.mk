@@ -2,6 +2,10 @@
 noinst_LIBRARIES += libbackends.a
 libbackends_a_SOURCES = backends/backend.h backends/backends.c backends/backends.h backends/host.c backends/host.h backends/buildlog.c backends/buildlog.h backends/seal.c backends/seal.h \
   backends/null/null.c backends/null/null.h
+if WITH_CUDA
+libbackends_a_SOURCES += backends/cuda/cuda.c backends/cuda/cuda.h backends/cuda/load.c backends/cuda/probe.c \
+  backends/cuda/program.c
+endif
 if WITH_OPENCL
 libbackends_a_SOURCES += backends/opencl/error.c backends/opencl/opencl.c backends/opencl/opencl.h \
   backends/opencl/probe.c backends/opencl/program.c

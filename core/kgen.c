@@ -48,6 +48,11 @@ int kgen_target(const struct be_info *dev, uint32_t head_dim, uint32_t disable, 
 	t.prefetch = !(disable & FEATURE_PREFETCH);
 	t.best = !(disable & FEATURE_CANDIDATES);
 	t.multi = t.best && !(disable & FEATURE_MULTI_STEP);
+	if (t.dialect == BE_DIALECT_CUDA)
+		snprintf(t.options, sizeof t.options, "--gpu-architecture=%s --fmad=false --std=c++17 -default-device",
+			 dev->arch);
+	else /* 1.2 is what every driver compiles alike; the packed dot product is declared from 3.0 on */
+		snprintf(t.options, sizeof t.options, "-cl-std=%s -w", t.dot == BE_DOT_KHR ? "CL3.0" : "CL1.2");
 	t.one_kernel = cpu && t.dialect == BE_DIALECT_OPENCL && !(disable & FEATURE_ONE_KERNEL);
 	*ret = t;
 	return 0;
@@ -55,10 +60,7 @@ int kgen_target(const struct be_info *dev, uint32_t head_dim, uint32_t disable, 
 
 const char *kgen_options(const struct kgen_target *t)
 {
-	if (t->dialect == BE_DIALECT_CUDA)
-		return "--fmad=false --std=c++17 -default-device";
-	/* 1.2 is what every driver compiles alike; the packed dot product is declared from 3.0 on */
-	return t->dot == BE_DOT_KHR ? "-cl-std=CL3.0 -w" : "-cl-std=CL1.2 -w";
+	return t->options;
 }
 
 void kdefs_init(struct kdefs *d)

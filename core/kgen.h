@@ -50,6 +50,7 @@ struct kgen_target {
 	bool multi;           /* several steps in one go: a step's tokens may be the best of the one before */
 	bool best;            /* the device finds the most probable token of each row: best.k */
 	bool kv_q8;           /* K and V in the pool are int8 (kernels/kv.k) */
+	char options[96];     /* of the compiler, for this device */
 	bool one_kernel;      /* templates become functions of one kernel, step.k, which walks a list of stages */
 };
 

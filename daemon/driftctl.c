@@ -100,6 +100,10 @@ static void device_text(struct strbuf *out, const struct be_info *d, bool is_aut
 {
 	char a[CTL_BYTES_TEXT], b[CTL_BYTES_TEXT], c[CTL_BYTES_TEXT], l[CTL_BYTES_TEXT];
 
+	if (d->compute_units == 0) {
+		sb_printf(out, "  %s: %s\n", d->backend, d->why_not);
+		return;
+	}
 	sb_printf(out, "%c %s:%u  %s\n", is_auto ? '*' : ' ', d->backend, d->index, d->name);
 	sb_printf(out, "      driver    %s (%s)\n", d->driver, d->vendor);
 	if (d->why_not[0])

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to the CUDA backend: what its files share, and the few functions of NVIDIA's driver and of NVRTC that it
+ * uses, declared here and looked up at run time, so that neither is needed to build or to start. Types and values
+ * are those of the CUDA driver API and NVRTC documentation. */
+#pragma once
+
+#include "backends/backend.h"
+
+#define CU_DEVICES_MAX 16
+#define CU_MARKS_MAX 64   /* marks that can be pending at once; more wait for the oldest */
+#define CU_READS_MAX 64   /* reads through pinned memory between two waits; more go the slow way */
+#define CU_PINNED_BYTES ((size_t)16 << 20) /* of host memory that a copy can start from at once: half for writes */
+#define CU_ALIGN 256
+
+typedef int cu_result; /* CUresult; nvrtcResult is alike: 0 is success */
+typedef uint64_t cu_ptr;
+typedef struct cu_handle *cu_handle; /* a context, stream, event, module, function, graph or NVRTC program */
+
+/* X(name in the library, name here, parameters): the driver's functions. */
+#define CU_DRIVER(X)                                                                               \
+	X("cuInit", init, (unsigned flags))                                                        \
+	X("cuDriverGetVersion", driver_version, (int *ret))                                        \
+	X("cuGetErrorName", error_name, (cu_result code, const char **ret))                        \
+	X("cuDeviceGetCount", device_count, (int *ret))                                            \
+	X("cuDeviceGet", device_get, (int *ret, int index))                                        \
+	X("cuDeviceGetName", device_name, (char *ret, int cap, int dev))                           \
+	X("cuDeviceGetAttribute", device_attribute, (int *ret, int attribute, int dev))            \
+	X("cuDeviceTotalMem_v2", device_memory, (size_t *ret, int dev))                            \
+	X("cuDevicePrimaryCtxRetain", ctx_retain, (cu_handle *ret, int dev))                       \
+	X("cuDevicePrimaryCtxRelease_v2", ctx_release, (int dev))                                  \
+	X("cuCtxSetCurrent", ctx_current, (cu_handle ctx))                                         \
+	X("cuMemGetInfo_v2", memory_info, (size_t *ret_free, size_t *ret_all))                     \
+	X("cuMemAlloc_v2", mem_alloc, (cu_ptr *ret, size_t bytes))                                 \
+	X("cuMemFree_v2", mem_free, (cu_ptr p))                                                    \
+	X("cuMemHostAlloc", host_alloc, (void **ret, size_t bytes, unsigned flags))                \
+	X("cuMemFreeHost", host_free, (void *p))                                                   \
+	X("cuMemcpyHtoDAsync_v2", copy_to, (cu_ptr dst, const void *src, size_t bytes, cu_handle stream)) \
+	X("cuMemcpyDtoHAsync_v2", copy_from, (void *dst, cu_ptr src, size_t bytes, cu_handle stream)) \
+	X("cuStreamCreate", stream_create, (cu_handle *ret, unsigned flags))                       \
+	X("cuStreamDestroy_v2", stream_destroy, (cu_handle stream))                                \
+	X("cuEventCreate", event_create, (cu_handle *ret, unsigned flags))                         \
+	X("cuEventDestroy_v2", event_destroy, (cu_handle event))                                   \
+	X("cuEventRecord", event_record, (cu_handle event, cu_handle stream))                      \
+	X("cuEventSynchronize", event_wait, (cu_handle event))                                     \
+	X("cuModuleLoadData", module_load, (cu_handle *ret, const void *image))                    \
+	X("cuModuleUnload", module_unload, (cu_handle module))                                     \
+	X("cuModuleGetFunction", module_function, (cu_handle *ret, cu_handle module, const char *name)) \
+	X("cuLaunchKernel", launch,                                                                \
+	  (cu_handle fn, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, \
+	   unsigned shared_bytes, cu_handle stream, void **params, void **extra))                  \
+	X("cuStreamBeginCapture_v2", capture_begin, (cu_handle stream, int mode))                  \
+	X("cuStreamEndCapture", capture_end, (cu_handle stream, cu_handle *ret))                   \
+	X("cuGraphInstantiateWithFlags", graph_make, (cu_handle *ret, cu_handle graph, unsigned long long flags)) \
+	X("cuGraphDestroy", graph_destroy, (cu_handle graph))                                      \
+	X("cuGraphLaunch", graph_launch, (cu_handle exec, cu_handle stream))                       \
+	X("cuGraphExecDestroy", exec_destroy, (cu_handle exec))
+
+/* NVRTC's. */
+#define CU_NVRTC(X)                                                                                \
+	X("nvrtcVersion", version, (int *major, int *minor))                                       \
+	X("nvrtcGetNumSupportedArchs", n_archs, (int *ret))                                        \
+	X("nvrtcGetSupportedArchs", archs, (int *ret))                                             \
+	X("nvrtcCreateProgram", create,                                                            \
+	  (cu_handle *ret, const char *text, const char *name, int n_headers, const char *const *headers, \
+	   const char *const *names))                                                              \
+	X("nvrtcDestroyProgram", destroy, (cu_handle *prog))                                       \
+	X("nvrtcCompileProgram", compile, (cu_handle prog, int n, const char *const *options))     \
+	X("nvrtcGetProgramLogSize", log_bytes, (cu_handle prog, size_t *ret))                      \
+	X("nvrtcGetProgramLog", log, (cu_handle prog, char *ret))                                  \
+	X("nvrtcGetCUBINSize", cubin_bytes, (cu_handle prog, size_t *ret))                         \
+	X("nvrtcGetCUBIN", cubin, (cu_handle prog, char *ret))                                     \
+	X("nvrtcGetPTXSize", ptx_bytes, (cu_handle prog, size_t *ret))                             \
+	X("nvrtcGetPTX", ptx, (cu_handle prog, char *ret))
+
+#define CU_FIELD(symbol, name, params) cu_result(*name) params;
+struct cu_driver {
+	CU_DRIVER(CU_FIELD)
+};
+struct cu_nvrtc {
+	CU_NVRTC(CU_FIELD)
+};
+
+/* The libraries, looked for once; what is missing is tried again at the next call. Any thread, one at a time. The
+ * driver's: 0, or -ENOENT, -ENOSYS (a function is missing) or what cuInit says. NVRTC's: the newest one that is not
+ * newer than the driver, or -ENOENT or -ENOTSUP. *ret is for the life of the process. */
+int cu_driver_get(const struct cu_driver **ret, struct err *reterr);
+int cu_nvrtc_get(const struct cu_driver *cu, const struct cu_nvrtc **ret, struct err *reterr);
+
+struct be_mem {
+	struct be_mem *prev, *next; /* in the device's list */
+	cu_ptr ptr;
+	size_t bytes;
+	enum be_mem_kind kind;
+};
+
+#define CU_ENTRY_BUCKETS 64
+struct cu_entry {
+	struct cu_entry *next; /* in the bucket */
+	uint64_t hash;
+	cu_handle fn;
+	char name[];
+};
+
+struct be_prog {
+	struct be_prog *prev, *next;
+	cu_handle module;
+	void *image; /* what the module was made from; NULL after a binary */
+	size_t image_bytes;
+	char *name;
+	struct cu_entry *entries[CU_ENTRY_BUCKETS];
+};
+
+struct be_list {
+	struct be_list *prev, *next;
+	cu_handle exec;
+	uint32_t n_launches;
+};
+
+struct be_dev {
+	const struct cu_driver *cu;
+	int id;
+	cu_handle context, stream;
+	struct be_info info;
+	struct be_stats stats;
+	struct be_mem *mems;
+	struct be_prog *progs;
+	struct be_list *lists;
+	uint32_t recording;  /* 0: no; else 1 + launches recorded */
+	uint64_t last_mark, passed_mark;
+	cu_handle events[CU_MARKS_MAX]; /* of mark m: [m % CU_MARKS_MAX] */
+	char *pinned;           /* CU_PINNED_BYTES: what writes start from, then where reads arrive */
+	size_t written, read;   /* bytes in use of each half */
+	uint64_t last_write;    /* the first mark after the newest write */
+	struct cu_read {
+		void *dst;
+		const void *src;
+		size_t bytes;
+		uint64_t mark; /* the first one after it */
+	} reads[CU_READS_MAX];
+	unsigned n_reads;
+	cu_result lost; /* the first error that CUDA doesn't get over: the device is of no use then */
+};
+
+/* The one place where a CUresult becomes an errno; its message is "cuda:N: what: CUDA_ERROR_NAME (number)", where
+ * `fmt` gives "what". An error that stays until the process ends is kept in dev->lost. Returns the negative errno. */
+int cu_error(struct be_dev *dev, struct err *reterr, cu_result code, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+int cu_probe(struct be_info *ret, size_t cap);
+int cu_facts(const char *name, struct be_info *ret);
+
+int cu_build(struct be_dev *dev, const struct be_source *src, struct be_prog **ret, struct err *reterr);
+int cu_binary(struct be_dev *dev, struct be_prog *prog, void **ret, size_t *ret_bytes);
+void cu_prog_free(struct be_dev *dev, struct be_prog *prog);
+
+/* Finds a kernel of the program by name; it stays the program's. 0 or -ENOENT. */
+int cu_entry_find(struct be_dev *dev, struct be_prog *prog, const char *name, cu_handle *ret, struct err *reterr);
