@@ -246,6 +246,10 @@ void kgen_init(struct kgen *k, const struct kgen_target *t)
 	const char *prelude = t->dialect == BE_DIALECT_CUDA ? "prelude_cuda" : "prelude_opencl";
 	sb_printf(&k->text, "#line 1 \"%s.k\"\n", prelude);
 	sb_str(&k->text, find_text(prelude));
+	if (t->dialect == BE_DIALECT_CUDA || t->dot == BE_DOT_DP4A) {
+		sb_str(&k->text, "#line 1 \"ptx.k\"\n");
+		sb_str(&k->text, find_text("ptx"));
+	}
 	if (t->inner_rows)
 		sb_printf(&k->text, "#define INNER_ROWS %d\n#define ROW_ALONE %d\n", INNER_ROWS, t->columns);
 	sb_str(&k->text, "#line 1 \"common.k\"\n");

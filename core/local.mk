@@ -16,7 +16,7 @@ KERNELS = core/kernels/attention.k core/kernels/attention_group.k core/kernels/a
   core/kernels/best.k core/kernels/common.k core/kernels/eltwise.k core/kernels/embed.k core/kernels/epilogue.k \
   core/kernels/formats.k core/kernels/formats_end.k core/kernels/kv.k core/kernels/linear.k \
   core/kernels/norm.k core/kernels/page_copy.k core/kernels/peak.k core/kernels/prelude_cuda.k \
-  core/kernels/prelude_opencl.k core/kernels/quantize.k core/kernels/step.k core/kernels/texture.k
+  core/kernels/prelude_opencl.k core/kernels/ptx.k core/kernels/quantize.k core/kernels/step.k core/kernels/texture.k
 EXTRA_DIST += $(KERNELS) core/kernels/embed.sh
 core/kernels.gen.c: $(KERNELS) core/kernels/embed.sh
 	$(AM_V_GEN)$(MKDIR_P) $(@D) && cd $(srcdir) && sh core/kernels/embed.sh $(KERNELS) > $(abs_builddir)/$@.t && mv $(abs_builddir)/$@.t $(abs_builddir)/$@

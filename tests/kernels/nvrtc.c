@@ -155,10 +155,9 @@ static struct graph llama(const struct model_case *c)
 static bool compile(const struct nvrtc *n, const char *text, const char *options, int arch, const char *what)
 {
 	void *prog = NULL;
-	char arch_option[40], copy[200];
-	const char *list[16] = {arch_option};
-	int n_options = 1, r = n->create(&prog, text, "driftd kernels", 0, NULL, NULL);
-	snprintf(arch_option, sizeof arch_option, "--gpu-architecture=compute_%d", arch);
+	char copy[200];
+	const char *list[16];
+	int n_options = 0, r = n->create(&prog, text, "driftd kernels", 0, NULL, NULL);
 	snprintf(copy, sizeof copy, "%s", options);
 	for (char *save = NULL, *o = strtok_r(copy, " ", &save); o && n_options < 16; o = strtok_r(NULL, " ", &save))
 		list[n_options++] = o;
@@ -193,17 +192,49 @@ static void dump(const char *folder, const char *name, const char *text)
 	}
 }
 
+static bool facts(int arch, struct be_info *ret, struct err *err)
+{
+	const struct be_ops *ops;
+	char name[32];
+	snprintf(name, sizeof name, "cuda:sm_%d", arch);
+	return be_facts(name, &ops, ret, err) == 0;
+}
+
 /* The kernels of `driftctl bench --peak`, which are a program of their own. */
-static bool compile_peak(const struct nvrtc *n, const struct be_info *dev, int arch)
+static bool compile_peak(const struct nvrtc *n, int arch)
 {
 	struct kgen_target t;
 	struct kgen k = {0};
+	struct be_info dev;
 	struct err err = {0};
-	bool ok = kgen_target(dev, 64, 0, &t, &err) == 0 && peak_generate(&t, &k, &err) == 0;
+	bool ok = facts(arch, &dev, &err) && kgen_target(&dev, 64, 0, &t, &err) == 0 &&
+		  peak_generate(&t, &k, &err) == 0;
 	if (!ok)
 		printf("peak: %s\n", err.msg);
 	ok = ok && compile(n, sb_text(&k.text), kgen_options(&t), arch, "peak");
 	kgen_done(&k);
+	return ok;
+}
+
+static bool compile_model(const struct nvrtc *n, const struct model_case *c, enum kv_type kv, int arch,
+			  const char *folder)
+{
+	const struct engine_options o = {.parallel = 8, .kv_type = kv};
+	struct graph g = llama(c);
+	struct blueprint b;
+	struct be_info dev;
+	struct err err = {0};
+	bool ok = !g.failed && facts(arch, &dev, &err) && blueprint_init(&b, &g, &o, &dev, &err) == 0;
+	if (!ok) {
+		printf("%s: %s\n", c->name, err.msg);
+	} else {
+		const char *text = sb_text(&b.lowered.gen.text);
+		if (folder)
+			dump(folder, c->name, text);
+		ok = compile(n, text, kgen_options(&b.lowered.gen.target), arch, c->name);
+		blueprint_done(&b);
+	}
+	graph_done(&g);
 	return ok;
 }
 
@@ -219,47 +250,17 @@ int main(int argc, char **argv)
 	if (n_archs > 0 && n_archs <= 64)
 		n.archs(archs);
 	printf("NVRTC %d.%d\n", major, minor);
-	const struct be_info dev = {.backend = "cuda", .name = "none", .type = BE_GPU, .dialect = BE_DIALECT_CUDA,
-				    .dot = BE_DOT_DP4A, .compute_units = 100, .group_max = 1024,
-				    .memory_bytes = UINT64_C(1) << 36, .buffer_max_bytes = UINT64_C(1) << 36,
-				    .align_bytes = 256};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		struct graph g = llama(&cases[i]);
-		struct blueprint b;
-		struct err err = {0};
-		const struct engine_options o = {.parallel = 8, .kv_type = i % 2 ? KV_Q8 : KV_F16};
-		if (g.failed || blueprint_init(&b, &g, &o, &dev, &err) < 0) {
-			printf("%s: %s\n", cases[i].name, err.msg);
-			failed++;
-			graph_done(&g);
-			continue;
-		}
-		const char *text = sb_text(&b.lowered.gen.text);
-		if (argc > 2)
-			dump(argv[2], cases[i].name, text);
 		const size_t n_wanted = sizeof wanted / sizeof *wanted;
-		for (size_t a = 0; a < n_wanted; a += cases[i].all_archs ? 1 : n_wanted - 1) {
-			bool known = false;
+		for (size_t a = 0; a < n_wanted; a += cases[i].all_archs ? 1 : n_wanted - 1)
 			for (int k = 0; k < n_archs; k++)
-				known |= archs[k] == wanted[a];
-			if (!known)
-				continue;
-			if (compile(&n, text, kgen_options(&b.lowered.gen.target), wanted[a], cases[i].name))
-				passed++;
-			else
-				failed++;
-		}
-		blueprint_done(&b);
-		graph_done(&g);
+				if (archs[k] == wanted[a])
+					*(compile_model(&n, &cases[i], i % 2 ? KV_Q8 : KV_F16, wanted[a],
+							argc > 2 ? argv[2] : NULL)
+						  ? &passed
+						  : &failed) += 1;
 	}
-	for (int k = 0; k < n_archs; k++) {
-		if (archs[k] != 90)
-			continue;
-		if (compile_peak(&n, &dev, archs[k]))
-			passed++;
-		else
-			failed++;
-	}
+	*(compile_peak(&n, 90) ? &passed : &failed) += 1;
 	printf("%d passed, %d failed\n", passed, failed);
 	return failed || !passed ? 1 : 0;
 }
