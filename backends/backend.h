@@ -21,8 +21,8 @@ enum be_dialect { BE_DIALECT_NONE, BE_DIALECT_OPENCL, BE_DIALECT_CUDA };
 /* How four bytes are multiplied and summed best; a row of the generator each. */
 enum be_dot { BE_DOT_PORTABLE, BE_DOT_AVX512_VNNI, BE_DOT_AVX_VNNI, BE_DOT_KHR, BE_DOT_DP4A };
 /* How a tile is multiplied by matrix units; a row of the generator each. NVIDIA's `mma.sync` on int8 has tiles of
- * 8 x 8 x 16 from SM 7.5 on, 16 x 8 x 32 from 8.0 on. */
-enum be_mma { BE_MMA_NONE, BE_MMA_SM75, BE_MMA_SM80 };
+ * 8 x 8 x 16 from SM 7.5 on, 16 x 8 x 32 from 8.0 on; portable: the same by plain C, which shows that the rest is right. */
+enum be_mma { BE_MMA_NONE, BE_MMA_PORTABLE, BE_MMA_SM75, BE_MMA_SM80 };
 /* What memory is for; allocations are counted by kind. */
 enum be_mem_kind { BE_MEM_WEIGHTS, BE_MEM_KV, BE_MEM_ACTIVATIONS, BE_MEM_STEP, BE_MEM_KINDS };
 /* Texels of an image: four 32-bit components. */

@@ -63,7 +63,7 @@ static int launch(struct device *d, uint32_t index, uint32_t set, const struct s
 	args[k->n_args - 1].offset = n;
 	struct be_launch l = {.prog = d->prog,
 			      .entry = d->b->lowered.gen.names[kernel],
-			      .group = k->group,
+			      .group = k->grid == GRID_MMA ? k->groups[v] : k->group,
 			      .n_args = k->n_args,
 			      .args = args,
 			      .grid = {1, 1}};
@@ -71,6 +71,10 @@ static int launch(struct device *d, uint32_t index, uint32_t set, const struct s
 	case GRID_TILES:
 		l.grid[0] = (k->size + k->group - 1) / k->group;
 		l.grid[1] = grid_cols(d, k, n, k->cols[v]);
+		break;
+	case GRID_MMA:
+		l.grid[0] = (k->size + k->tiles[v] - 1) / k->tiles[v];
+		l.grid[1] = (n + k->cols[v] - 1) / k->cols[v];
 		break;
 	case GRID_ROWS:
 		l.grid[0] = (n + k->size - 1) / k->size;

@@ -19,6 +19,7 @@ const struct feature_info features[] = {
 	{FEATURE_OVERLAP, "overlap", "clients are told of a step while the next one runs (not on CPU devices)"},
 	{FEATURE_TUNE, "tune", "the tile of products that is fastest for the model on the device, measured at its first start"},
 	{FEATURE_MULTI_STEP, "multi-step", "where steps are short and sampling is greedy, several go to the device at once"},
+	{FEATURE_MMA, "mma", "the device's matrix units; else the same by plain code (GPUs that have them)"},
 	{0, NULL, NULL},
 };
 

@@ -22,6 +22,7 @@ enum feature {
 	FEATURE_OVERLAP = 1 << 10,
 	FEATURE_TUNE = 1 << 11,
 	FEATURE_MULTI_STEP = 1 << 12,
+	FEATURE_MMA = 1 << 13,
 };
 
 struct feature_info {

@@ -11,6 +11,8 @@
 
 #include "core/features.h"
 
+#define MMA_LOCAL_BYTES ((size_t)48 << 10)
+
 static const char *find_text(const char *name)
 {
 	for (const struct kernel_text *t = kernel_texts; t->name; t++)
@@ -48,6 +50,10 @@ int kgen_target(const struct be_info *dev, uint32_t head_dim, uint32_t disable, 
 	t.prefetch = !(disable & FEATURE_PREFETCH);
 	t.best = !(disable & FEATURE_CANDIDATES);
 	t.multi = t.best && !(disable & FEATURE_MULTI_STEP);
+	/* its largest work-group, and what that keeps in local memory, are needed; a head has whole tiles */
+	if (dev->group_max >= MMA_GROUP_MAX && dev->local_bytes >= MMA_LOCAL_BYTES && head_dim % (2 * MMA_LANES) == 0)
+		t.mma = dev->mma && disable & FEATURE_MMA ? BE_MMA_PORTABLE : dev->mma;
+	t.w_lanes = t.mma ? MMA_LANES : t.lanes;
 	if (t.dialect == BE_DIALECT_CUDA)
 		snprintf(t.options, sizeof t.options, "--gpu-architecture=%s --fmad=false --std=c++17 -default-device",
 			 dev->arch);
@@ -56,6 +62,13 @@ int kgen_target(const struct be_info *dev, uint32_t head_dim, uint32_t disable, 
 	t.one_kernel = cpu && t.dialect == BE_DIALECT_OPENCL && !(disable & FEATURE_ONE_KERNEL);
 	*ret = t;
 	return 0;
+}
+
+void kgen_target_images(struct kgen_target *t)
+{
+	t->images = true;
+	t->mma = BE_MMA_NONE;
+	t->w_lanes = t->lanes;
 }
 
 const char *kgen_options(const struct kgen_target *t)
@@ -111,6 +124,8 @@ static void buffer_accessors(struct kdefs *d, const char *n, const struct bindin
 
 	if (write) {
 		sb_printf(&d->params_out, "BUF_OUT(%s, %s), ", type, n);
+		if (b->ints)
+			accessor(d, "ROW", n, "(r)", "(PTR_OUT(int, %s) + (ulong)(r) * %u)", n, b->slices * 4);
 		if (b->inner) {
 			accessor(d, "INNER", n, "(r, i)", "(PTR_OUT(int, %s) + (ulong)(r) * %u + (i) * 8)", n,
 				 b->slices * 4);
@@ -196,6 +211,11 @@ static const char *dot_name(enum be_dot dot)
 	return "DOT_PORTABLE";
 }
 
+static const char *mma_name(enum be_mma mma)
+{
+	return mma == BE_MMA_SM80 ? "MMA_SM80" : mma == BE_MMA_SM75 ? "MMA_SM75" : "MMA_PORTABLE";
+}
+
 /* What step.k and core/stages.c agree on. */
 static void stage_names(struct kgen *k)
 {
@@ -237,6 +257,8 @@ void kgen_init(struct kgen *k, const struct kgen_target *t)
 	memset(k, 0, sizeof *k);
 	k->target = *t;
 	sb_printf(&k->text, "#define LANES %u\n#define %s 1\n", t->lanes, dot_name(t->dot));
+	if (t->mma)
+		sb_printf(&k->text, "#define ROW_LIST 1\n#define %s 1\n", mma_name(t->mma));
 	if (t->kv_q8)
 		sb_str(&k->text, "#define KV_Q8 1\n");
 	if (!t->prefetch)
@@ -254,6 +276,10 @@ void kgen_init(struct kgen *k, const struct kgen_target *t)
 		sb_printf(&k->text, "#define INNER_ROWS %d\n#define ROW_ALONE %d\n", INNER_ROWS, t->columns);
 	sb_str(&k->text, "#line 1 \"common.k\"\n");
 	sb_str(&k->text, find_text("common"));
+	if (t->mma) {
+		sb_str(&k->text, "#line 1 \"mma.k\"\n");
+		sb_str(&k->text, find_text("mma"));
+	}
 	if (t->images && t->dialect == BE_DIALECT_OPENCL) {
 		sb_printf(&k->text, "#define TEXTURE_W_LOG2 %d\n#line 1 \"texture.k\"\n", TEXTURE_W_LOG2);
 		sb_str(&k->text, find_text("texture"));

@@ -38,6 +38,8 @@ struct kgen_target {
 	enum be_dialect dialect;
 	enum be_dot dot;
 	uint32_t lanes;       /* rows a vector: 16 and 8 where a CPU's registers hold them, 4 on GPUs */
+	enum be_mma mma;      /* products of quantized weights by matrix units: linear_mma.k */
+	uint32_t w_lanes;     /* rows a half tile of a quantized weight: lanes, or what matrix units want */
 	uint32_t group;       /* work-items that share a row: 1 on a CPU */
 	uint32_t group_wide;  /* work-items a group where each has a tile of its own */
 	bool split_cols;      /* groups of tokens go to different work-groups (GPU), or one after another */
@@ -57,11 +59,16 @@ struct kgen_target {
 /* How many work-groups a launch has; the order matters to step.k. */
 enum grid {
 	GRID_TILES,            /* x: tiles over group_wide; y: groups of columns, where the target splits them */
+	GRID_MMA,              /* x: tiles over those of a variant's work-group; y: groups of columns */
 	GRID_ROWS,             /* x: rows over `size` */
 	GRID_HEADS_ROWS,       /* x: `size` heads, y: rows */
 	GRID_SIZE_ROW_GROUPS,  /* x: `size`, y: rows over INNER_ROWS or 1 */
 	GRID_ATTENTION,        /* x: `size` items, y: what attention_step_cut says */
 };
+
+#define MMA_LANES 8       /* rows of a half tile: 16 in all, as matrix units have them */
+#define MMA_PARTS_MAX 16  /* of K, a warp each: linear_mma.k */
+#define MMA_GROUP_MAX (32 * MMA_PARTS_MAX)
 
 #define STEP_OBJECTS 16 /* memory objects that a step kernel is given, in this order: */
 enum {
@@ -93,6 +100,9 @@ enum {
 #define SYNC_GAVE_UP 32       /* in a step kernel's barrier, in ints: see step.k */
 #define SYNC_DRAWN 48
 #define SYNC_BYTES ((SYNC_DRAWN + 16 * STEP_WORKERS_MAX) * 4)
+
+/* Textures are used: what doesn't go with them is left out. */
+void kgen_target_images(struct kgen_target *t);
 
 /* Chooses for a device; `head_dim` limits the lanes: 2 * lanes must divide it. 0, or -ENOTSUP when no
  * width divides it. `disable`: bits of enum feature. */

@@ -14,7 +14,7 @@ include $(top_srcdir)/core/pure.mk
 # Kernel templates: plain text in the tree, one table of strings in the binary. sed only.
 KERNELS = core/kernels/attention.k core/kernels/attention_group.k core/kernels/attention_join.k \
   core/kernels/best.k core/kernels/common.k core/kernels/eltwise.k core/kernels/embed.k core/kernels/epilogue.k \
-  core/kernels/formats.k core/kernels/formats_end.k core/kernels/kv.k core/kernels/linear.k \
+  core/kernels/formats.k core/kernels/formats_end.k core/kernels/kv.k core/kernels/linear.k core/kernels/linear_mma.k core/kernels/mma.k \
   core/kernels/norm.k core/kernels/page_copy.k core/kernels/peak.k core/kernels/prelude_cuda.k \
   core/kernels/prelude_opencl.k core/kernels/ptx.k core/kernels/quantize.k core/kernels/step.k core/kernels/texture.k
 EXTRA_DIST += $(KERNELS) core/kernels/embed.sh
@@ -25,7 +25,11 @@ BUILT_SOURCES += core/kernels.gen.c
 CLEANFILES += core/kernels.gen.c
 
 if HAVE_CHECK
-check_PROGRAMS += tests/unit/test_ops
+check_PROGRAMS += tests/unit/test_ops tests/unit/test_ops_gpu
+tests_unit_test_ops_gpu_SOURCES = $(tests_unit_test_ops_SOURCES)
+tests_unit_test_ops_gpu_CPPFLAGS = $(AM_CPPFLAGS) -DTEST_AS_GPU
+tests_unit_test_ops_gpu_CFLAGS = $(tests_unit_test_ops_CFLAGS)
+tests_unit_test_ops_gpu_LDADD = $(tests_unit_test_ops_LDADD)
 tests_unit_test_ops_SOURCES = tests/unit/test_ops.c tests/lib/opgraph.c tests/lib/opgraph.h
 tests_unit_test_ops_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_ops_LDADD = $(UNIT_LIBS)

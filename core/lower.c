@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "core/format.h"
+#include "core/wpack_block.h"
 
 #define BEST_CHUNK 1024   /* logits that a work-group of best.k looks at */
 #define QUANTIZE_BLOCKS 16 /* blocks of 32 that a CPU's work-group of quantize.k takes: common.k's Q_CHUNK */
@@ -94,8 +96,9 @@ static int add_packed(struct lower *l, const tensor_id *tensors, const enum wpac
 		      uint32_t n, const struct op *op)
 {
 	struct wload w = {.packed = true};
-	int r = wpack_init(&w.pack, l->g, tensors, pairings, n, l->target->lanes, op->head_dim, op->neox,
-			   l->err);
+	const bool tiles = format_get(l->g->tensors[tensors[0]].format)->quantized;
+	const uint32_t lanes = tiles ? l->target->w_lanes : l->target->lanes;
+	int r = wpack_init(&w.pack, l->g, tensors, pairings, n, lanes, l->target->lanes, op->head_dim, op->neox, l->err);
 	if (r < 0)
 		return r;
 	w.bytes = w.pack.bytes;
@@ -151,11 +154,64 @@ void lower_product(struct kdefs *d, const struct wpack *pack, uint32_t cols, uin
 	kdefs_set(d, "TILE_HALVES", "%u", halves);
 }
 
+/* So many parts that few tiles keep a GPU busy, and none so short that its warp is not worth the while. */
+void lower_mma_parts(const struct wpack *pack, uint32_t ret[2])
+{
+	const uint32_t k_block = wpack_layout_of(pack->format)->k_block, n = pack->k / k_block;
+	uint32_t parts = pack->k / 256, per;
+
+	parts = parts < 1 ? 1 : parts > MMA_PARTS_MAX ? MMA_PARTS_MAX : parts;
+	per = (n + parts - 1) / parts;
+	if (k_block == 32)
+		per += per % 2; /* the activations come two blocks at a time */
+	ret[0] = (n + per - 1) / per;
+	ret[1] = per;
+}
+
+typedef void set_epilogue(struct lower *, struct klaunch *, struct kdefs *, const struct op *, const struct wpack *);
+
+/* A product on matrix units: a work-group a tile for up to 8 and up to 32 tokens, one for 4 tiles and 128 tokens. */
+static int product_mma(struct lower *l, struct klaunch *k, const struct op *op, int w, set_epilogue *set)
+{
+	static const uint32_t cols[LAUNCH_VARIANTS] = {8, 32, 128};
+	const struct wpack *pack = &l->out->weights[w].pack;
+	uint32_t parts[2];
+
+	lower_mma_parts(pack, parts);
+	k->grid = GRID_MMA;
+	k->n_variants = l->target->columns ? LAUNCH_VARIANTS : 1;
+	for (uint32_t v = 0; v < k->n_variants; v++) {
+		const bool by_parts = v < 2;
+		struct kdefs d;
+		kdefs_init(&d);
+		k->n_args = 0;
+		k->cols[v] = cols[v];
+		k->groups[v] = by_parts ? 32 * parts[0] : 128;
+		k->tiles[v] = by_parts ? 1 : 4;
+		arg(k, KARG_WEIGHT, (uint32_t)w);
+		lower_product(&d, pack, cols[v], 1);
+		kdefs_set(&d, "W_ONE", "1");
+		kdefs_set(&d, "W_LANES", "%u", pack->lanes);
+		kdefs_set(&d, "PARTS", "%u", parts[0]);
+		kdefs_set(&d, "PER", "%u", parts[1]);
+		kdefs_set(&d, "BY_PARTS", "%d", by_parts);
+		kdefs_set(&d, "GROUP", "%u", k->groups[v]);
+		tensor(l, k, &d, "xq", op->in[3], false);
+		tensor(l, k, &d, "xs", op->in[4], false);
+		set(l, k, &d, op, pack);
+		arg(k, KARG_ROWS, 0);
+		int n = kgen_add(&l->out->gen, "linear_mma", &d, k->n_args - 1, l->err);
+		kdefs_done(&d);
+		if (n < 0)
+			return n;
+		k->kernel[v] = (uint32_t)n;
+	}
+	return 0;
+}
+
 /* A product: kernels for 1, 4 and (target.tile) more tokens a work-item over the weight `w`. Arguments: w, input, what
  * the epilogue has, rows. `set` defines the epilogue and adds its arguments. */
-static int product(struct lower *l, uint32_t op_index, int w, enum rows rows,
-		   void (*set)(struct lower *, struct klaunch *, struct kdefs *, const struct op *,
-			       const struct wpack *))
+static int product(struct lower *l, uint32_t op_index, int w, enum rows rows, set_epilogue *set)
 {
 	const struct op *op = &l->g->ops[op_index];
 	const uint32_t cols[LAUNCH_VARIANTS] = {1, 4, l->target->tile.cols};
@@ -170,6 +226,8 @@ static int product(struct lower *l, uint32_t op_index, int w, enum rows rows,
 	k->size = pack->n_tiles;
 	k->group = l->target->group_wide;
 	k->rows = rows;
+	if (l->target->mma && op->in[3] != TENSOR_NONE)
+		return product_mma(l, k, op, w, set);
 	k->n_variants = l->target->columns ? LAUNCH_VARIANTS : 1;
 	for (uint32_t v = 0; v < k->n_variants; v++) {
 		struct kdefs d;
@@ -228,7 +286,7 @@ static void epilogue_qkv(struct lower *l, struct klaunch *k, struct kdefs *d, co
 	for (uint32_t p = 0; p < pack->n_parts; p++)
 		for (uint32_t i = 0; i < 3; i++)
 			if (op->w[i] == pack->parts[p].tensor)
-				tiles[i] = pack->parts[p].n_tiles;
+				tiles[i] = pack->parts[p].n_tiles * (pack->lanes / pack->step);
 	kdefs_set(d, "EPILOGUE", "EPILOGUE_QKV");
 	kdefs_set(d, "EPILOGUE_PARAMS",
 		  "PARAM_OUT BUF_OUT(uchar, kpool), BUF_OUT(uchar, vpool), BUF_IN(int, slot), BUF_IN(float, rope),");
@@ -382,6 +440,7 @@ static int lower_embed(struct lower *l, uint32_t i)
 	if (!k)
 		return -ENOMEM;
 	kdefs_set(&d, "FORMAT", "%d", (int)pack->format);
+	kdefs_set(&d, "W_LANES", "%u", pack->lanes);
 	kdefs_set(&d, "K", "%u", pack->k);
 	const bool drawn = l->target->multi && has_best(l);
 	kdefs_set(&d, "CHUNKS", "%u", drawn ? best_chunks(l) : 0);

@@ -46,6 +46,8 @@ struct klaunch {
 	uint32_t n_variants;
 	uint32_t kernel[LAUNCH_VARIANTS]; /* by tokens a work-item, ascending */
 	uint32_t cols[LAUNCH_VARIANTS];
+	uint32_t groups[LAUNCH_VARIANTS]; /* GRID_MMA: work-items a group, and */
+	uint32_t tiles[LAUNCH_VARIANTS];  /* tiles */
 	bool by_split;         /* another kernel where the step's attention is split: */
 	uint32_t split_kernel; /* that one */
 	enum grid grid;
@@ -74,6 +76,9 @@ struct lowered {
 	uint32_t best_chunks; /* of best.k's result: pairs of words for each row with logits; 0: none */
 	uint32_t page_ints; /* of one page of one layer's K (or V), in 32-bit words */
 };
+
+/* How K of a weight is cut for matrix units: by its shape alone. ret[0]: parts, ret[1]: packed blocks a part. */
+void lower_mma_parts(const struct wpack *pack, uint32_t ret[2]);
 
 /* What kernels/linear.k is bound to, but for tensors and epilogue. */
 void lower_product(struct kdefs *d, const struct wpack *pack, uint32_t cols, uint32_t halves);

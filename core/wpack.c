@@ -18,14 +18,14 @@ static uint32_t div_up(uint32_t a, uint32_t b)
 }
 
 int wpack_init(struct wpack *p, const struct graph *g, const tensor_id *tensors,
-	       const enum wpack_pairing *pairings, uint32_t n_parts, uint32_t lanes,
+	       const enum wpack_pairing *pairings, uint32_t n_parts, uint32_t lanes, uint32_t step,
 	       uint32_t head_dim, bool neox, struct err *reterr)
 {
 	const struct tensor *first = &g->tensors[tensors[0]];
 	const struct wpack_layout *k = wpack_layout_of(first->format);
 
 	memset(p, 0, sizeof *p);
-	if (!k || lanes == 0 || lanes > LANES_MAX)
+	if (!k || lanes == 0 || lanes > LANES_MAX || step == 0 || lanes % step)
 		return err_set(reterr, -ENOTSUP, "tensor '%s': format %s has no device layout of %u lanes",
 			       first->name, format_name(first->format), lanes);
 	if (first->channels % k->k_block)
@@ -33,6 +33,7 @@ int wpack_init(struct wpack *p, const struct graph *g, const tensor_id *tensors,
 			       first->name, first->channels, k->k_block);
 	p->format = first->format;
 	p->lanes = lanes;
+	p->step = step;
 	p->k = first->channels;
 	p->head_dim = head_dim;
 	p->neox = neox;
@@ -87,7 +88,7 @@ bool wpack_row(const struct wpack *p, const struct graph *g, uint32_t tile, uint
 		row = t * p->lanes + lane;
 		break;
 	case WPACK_PLAIN:
-		row = t * two + half * p->lanes + lane;
+		row = t * two + lane / p->step * 2 * p->step + half * p->step + lane % p->step;
 		break;
 	case WPACK_ROPE: {
 		const uint32_t per_head = p->head_dim / two;

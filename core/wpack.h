@@ -18,7 +18,7 @@
 #define WPACK_PARTS 3
 
 enum wpack_pairing {
-	WPACK_PLAIN, /* B follows A: tile t has rows 2 L t .. 2 L (t + 1) */
+	WPACK_PLAIN, /* B follows A every `step` rows: tile t has rows 2 L t .. 2 L (t + 1) */
 	WPACK_ROPE,  /* A and B are the two channels of RoPE's pairs */
 	WPACK_GATE,  /* A is part 0, B is part 1, row by row */
 };
@@ -32,6 +32,7 @@ struct wpack_part {
 struct wpack {
 	enum format format;
 	uint32_t lanes, k; /* k: elements a row */
+	uint32_t step; /* lanes of the vectors that kernels write: a tile is lanes / step tiles of theirs side by side */
 	uint32_t n_parts, n_tiles;
 	struct wpack_part parts[WPACK_PARTS]; /* with WPACK_GATE: two, over the same tiles */
 	uint32_t head_dim;  /* of WPACK_ROPE */
@@ -41,9 +42,9 @@ struct wpack {
 };
 
 /* Lays out `n_parts` weights of one format and row length as one. `lanes` divides head_dim / 2 where
- * the pairing is RoPE's. 0; -ENOTSUP or -EINVAL naming the tensor. */
+ * the pairing is RoPE's; `step` divides `lanes`. 0; -ENOTSUP or -EINVAL naming the tensor. */
 int wpack_init(struct wpack *p, const struct graph *g, const tensor_id *tensors,
-               const enum wpack_pairing *pairings, uint32_t n_parts, uint32_t lanes,
+               const enum wpack_pairing *pairings, uint32_t n_parts, uint32_t lanes, uint32_t step,
                uint32_t head_dim, bool neox, struct err *reterr);
 
 /* Which part and row stand at (tile, half, lane); returns false for padding. */

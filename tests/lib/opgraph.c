@@ -218,6 +218,13 @@ uint32_t test_devices(const struct be_ops **ret_ops, struct be_info *ret, uint32
 		for (int i = 0; i < found && n < cap; i++) {
 			if (strcmp(infos[i].backend, "null") == 0 || infos[i].why_not[0])
 				continue;
+#ifdef TEST_AS_GPU
+			/* what GPUs get: work-groups, and matrix units by plain code */
+			infos[i].type = BE_GPU;
+			infos[i].together = 0;
+			infos[i].dot = BE_DOT_PORTABLE;
+			infos[i].mma = BE_MMA_PORTABLE;
+#endif
 			ret_ops[n] = *ops;
 			ret[n++] = infos[i];
 		}

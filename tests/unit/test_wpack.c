@@ -192,7 +192,7 @@ static void check_pairing(enum format f, uint32_t lanes, const enum wpack_pairin
 		data[i] = test_weight(f, rows[i], channels, 7 + i);
 		ids[i] = graph_weight(&g, "w", f, rows[i], channels, data[i]);
 	}
-	int r = wpack_init(&p, &g, ids, pairings, n_parts, lanes, 32, neox, &err);
+	int r = wpack_init(&p, &g, ids, pairings, n_parts, lanes, lanes, 32, neox, &err);
 	ck_assert_msg(r == 0, "%s", err.msg);
 	/* vectors of quants are loaded at once */
 	ck_assert_uint_eq(p.heads_bytes % 16 + p.block_bytes % 16, 0);
@@ -250,10 +250,10 @@ START_TEST(test_refused)
 	graph_init(&g);
 	const tensor_id narrow = graph_weight(&g, "narrow", FORMAT_Q4_K, 8, 96, nothing);
 	const tensor_id wide = graph_weight(&g, "wide", FORMAT_Q4_0, 8, 96, nothing);
-	ck_assert_int_eq(wpack_init(&p, &g, &narrow, &plain, 1, 16, 32, false, &err), -ENOTSUP);
+	ck_assert_int_eq(wpack_init(&p, &g, &narrow, &plain, 1, 16, 16, 32, false, &err), -ENOTSUP);
 	ck_assert_msg(strstr(err.msg, "'narrow': 96 columns are no multiple of 256") != NULL, "%s", err.msg);
 	err = (struct err){0};
-	ck_assert_int_eq(wpack_init(&p, &g, &wide, &plain, 1, 32, 32, false, &err), -ENOTSUP);
+	ck_assert_int_eq(wpack_init(&p, &g, &wide, &plain, 1, 32, 32, 32, false, &err), -ENOTSUP);
 	ck_assert_msg(strstr(err.msg, "no device layout of 32 lanes") != NULL, "%s", err.msg);
 	graph_done(&g);
 }
