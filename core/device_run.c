@@ -10,6 +10,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "core/device_priv.h"
+#include "core/launch.h"
 
 #define PLAIN_NS 1000000000 /* how long plain launches are used after a persistent step was slow */
 #define SLOW 4              /* times the expected time */
@@ -22,17 +23,6 @@ int device_wait(struct device *d, struct err *reterr)
 }
 
 /* --- kernels as kernels --- */
-
-static uint32_t grid_cols(const struct device *d, const struct klaunch *k, uint32_t n, uint32_t cols)
-{
-	return k->grid == GRID_TILES && d->b->lowered.gen.target.split_cols ? (n + cols - 1) / cols : 1;
-}
-
-/* What step.k calls Q_ROWS. */
-static uint32_t row_groups(const struct device *d, uint32_t n)
-{
-	return d->b->lowered.gen.target.inner_rows ? (n + INNER_ROWS - 1) / INNER_ROWS : n;
-}
 
 /* The arguments of a launch in step `set` of several. */
 static void set_args(const struct device *d, const struct klaunch *k, const struct be_arg *from, uint32_t set,
@@ -52,46 +42,18 @@ static int launch(struct device *d, uint32_t index, uint32_t set, const struct s
 	const struct klaunch *k = &d->b->lowered.launches[index];
 	struct be_arg args[LAUNCH_ARGS_MAX];
 	const uint32_t n = k->rows == ROWS_OUT ? s->n_out : s->n_rows;
-	uint32_t v = 0, kernel;
+	const struct launch_shape shape = launch_shape(&d->b->lowered, k, n, &d->attention);
 
-	while (v + 1 < k->n_variants && n > k->cols[v])
-		v++;
-	kernel = k->by_split && d->attention.split ? k->split_kernel : k->kernel[v];
-	if (n == 0 || kernel == KERNEL_NONE)
+	if (shape.kernel == KERNEL_NONE)
 		return 0;
 	set_args(d, k, d->args + (size_t)index * LAUNCH_ARGS_MAX, set, args);
 	args[k->n_args - 1].offset = n;
-	struct be_launch l = {.prog = d->prog,
-			      .entry = d->b->lowered.gen.names[kernel],
-			      .group = k->grid == GRID_MMA ? k->groups[v] : k->group,
-			      .n_args = k->n_args,
-			      .args = args,
-			      .grid = {1, 1}};
-	switch (k->grid) {
-	case GRID_TILES:
-		l.grid[0] = (k->size + k->group - 1) / k->group;
-		l.grid[1] = grid_cols(d, k, n, k->cols[v]);
-		break;
-	case GRID_MMA:
-		l.grid[0] = (k->size + k->tiles[v] - 1) / k->tiles[v];
-		l.grid[1] = (n + k->cols[v] - 1) / k->cols[v];
-		break;
-	case GRID_ROWS:
-		l.grid[0] = (n + k->size - 1) / k->size;
-		break;
-	case GRID_SIZE_ROW_GROUPS:
-		l.grid[0] = k->size;
-		l.grid[1] = row_groups(d, n);
-		break;
-	case GRID_HEADS_ROWS:
-		l.grid[0] = k->size;
-		l.grid[1] = n;
-		break;
-	case GRID_ATTENTION:
-		l.grid[0] = k->size;
-		l.grid[1] = d->attention.groups;
-		break;
-	}
+	const struct be_launch l = {.prog = d->prog,
+				    .entry = d->b->lowered.gen.names[shape.kernel],
+				    .group = shape.group,
+				    .n_args = k->n_args,
+				    .args = args,
+				    .grid = {shape.grid[0], shape.grid[1]}};
 	return d->ops->launch(d->dev, &l, reterr);
 }
 

@@ -5,7 +5,7 @@ libcore_a_SOURCES += core/format.c core/graph.c core/graph_check.c core/step.h
 libcore_a_SOURCES += core/fuse.c core/fuse.h core/wpack.c core/wpack.h core/layout.c core/layout.h
 libcore_a_SOURCES += core/kgen.c core/kgen.h core/lower.c core/lower.h core/blueprint.c core/blueprint.h
 libcore_a_SOURCES += core/attention.c core/attention.h core/claim.c core/claim.h core/features.c core/features.h core/shards.c core/shards.h \
-  core/stages.c core/stages.h
+  core/launch.c core/launch.h core/stages.c core/stages.h
 libcore_a_SOURCES += core/device_run.c core/device_priv.h core/profile.c core/profile.h core/device.c core/device.h core/engine.c core/engine_step.c core/engine_multi.c core/engine_priv.h
 libcore_a_SOURCES += core/reference/reference.c core/reference/reference.h
 libcore_a_SOURCES += core/measure.c core/measure.h core/peak.c core/peak.h core/tune.c core/tune.h
