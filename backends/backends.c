@@ -155,6 +155,19 @@ static const struct be_ops *find_backend(const char *name, size_t len)
 	return NULL;
 }
 
+/* Why a device's name is no backend and a number. */
+static int bad_name(const char *name, size_t backend_len, struct err *reterr)
+{
+	const struct be_ops *ops = find_backend(name, backend_len);
+	struct be_info facts;
+
+	if (ops && ops->facts && ops->facts(name + backend_len + 1, &facts) == 0)
+		return err_set(reterr, -ENODEV,
+			       "device '%.60s' is not one that is there: only 'driftctl plan' and 'driftctl kernels' take it",
+			       name);
+	return err_set(reterr, -ENODEV, "device '%.60s': not a backend and a number", name);
+}
+
 static int find_named(const char *name, struct be_info *infos, const struct be_ops **ret_ops,
 		      struct be_info *ret_info, struct err *reterr)
 {
@@ -166,7 +179,7 @@ static int find_named(const char *name, struct be_info *infos, const struct be_o
 	int n;
 
 	if (!split_name(name, &len, &index))
-		return err_set(reterr, -ENODEV, "device '%.60s': not a backend and a number", name);
+		return bad_name(name, len, reterr);
 	ops = find_backend(name, len);
 	if (!ops)
 		return err_set(reterr, -ENODEV, "device '%.60s': this build has no backend '%.*s'",

@@ -184,7 +184,11 @@ int blueprint_init(struct blueprint *b, const struct graph *g, const struct engi
 	r = blueprint_defaults(g, o, p, reterr);
 	if (r < 0)
 		return r;
-	snprintf(p->device, sizeof p->device, "%s:%u (%s)", dev->backend, dev->index, dev->name);
+	if (dev->absent)
+		snprintf(p->device, sizeof p->device, "%s:%s (%.60s; not there, facts by a table)", dev->backend,
+			 dev->arch, dev->name);
+	else
+		snprintf(p->device, sizeof p->device, "%s:%u (%s)", dev->backend, dev->index, dev->name);
 	b->table_stride = pages_of(p->context_tok);
 	b->out_rows = p->parallel > OUT_ROWS_MIN ? p->parallel : OUT_ROWS_MIN;
 	if (b->out_rows > p->batch_tok)

@@ -74,9 +74,9 @@ static void choose_tile(const struct be_ops *ops, const struct be_info *dev, con
 		o->tile = best.tile;
 }
 
-/* The blueprint for whatever `o` names; *ret_ops stays NULL for the reference executor. `tune`: for an engine
- * that will run. */
-static int make_blueprint(const struct graph *g, const struct engine_options *o, bool tune,
+/* The blueprint for whatever `o` names; *ret_ops stays NULL for the reference executor. `run`: for an engine that will
+ * run, so that the device must be there, and products are tuned for it. */
+static int make_blueprint(const struct graph *g, const struct engine_options *o, bool run,
 			  struct blueprint *b, const struct be_ops **ret_ops, struct err *reterr)
 {
 	struct engine_options chosen = *o;
@@ -85,8 +85,9 @@ static int make_blueprint(const struct graph *g, const struct engine_options *o,
 	memset(b, 0, sizeof *b);
 	if (wants_reference(o))
 		return plan_reference(g, o, b, reterr);
-	int r = be_find(o->device ? o->device : "auto", ret_ops, &info, reterr);
-	if (r == 0 && tune)
+	const char *name = o->device ? o->device : "auto";
+	int r = run ? be_find(name, ret_ops, &info, reterr) : be_facts(name, ret_ops, &info, reterr);
+	if (r == 0 && run)
 		choose_tile(*ret_ops, &info, g, &chosen);
 	return r < 0 ? r : blueprint_init(b, g, &chosen, &info, reterr);
 }

@@ -332,6 +332,7 @@ int kgen_add(struct kgen *k, const char *template_name, struct kdefs *d, uint32_
 	snprintf(k->names[n], KGEN_NAME_MAX, "%.30s_%u", template_name, n);
 
 	const bool format = strstr(sb_text(&d->text), "#define FORMAT ") != NULL;
+	const size_t before = k->text.len;
 	sb_printf(&k->text, "\n#define KNAME %s\n%s", k->names[n], sb_text(&d->text));
 	sb_printf(&k->text, "#define PARAM_IN %s\n#define PARAM_OUT %s\n", sb_text(&d->params_in),
 		  sb_text(&d->params_out));
@@ -341,6 +342,7 @@ int kgen_add(struct kgen *k, const char *template_name, struct kdefs *d, uint32_
 	if (format)
 		sb_str(&k->text, find_text("formats_end"));
 	sb_printf(&k->text, "#undef KNAME\n#undef PARAM_IN\n#undef PARAM_OUT\n%s", sb_text(&d->undefs));
+	k->bytes[n] = k->text.len - before;
 	if (k->text.failed || d->text.failed || d->undefs.failed)
 		return err_set(reterr, -ENOMEM, "out of memory generating kernels");
 	return (int)n;

@@ -134,8 +134,9 @@ struct kgen {
 	struct kgen_target target;
 	uint32_t n_kernels;
 	char names[KGEN_KERNELS_MAX][KGEN_NAME_MAX];
-	char *keys[KGEN_KERNELS_MAX];
+	char *keys[KGEN_KERNELS_MAX]; /* the template's name in the first line, then what is defined */
 	uint32_t n_bufs[KGEN_KERNELS_MAX]; /* buffer parameters */
+	size_t bytes[KGEN_KERNELS_MAX];    /* of the text that is a kernel's own */
 };
 
 void kgen_init(struct kgen *k, const struct kgen_target *t);

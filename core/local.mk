@@ -5,7 +5,7 @@ libcore_a_SOURCES += core/format.c core/graph.c core/graph_check.c core/step.h
 libcore_a_SOURCES += core/fuse.c core/fuse.h core/wpack.c core/wpack.h core/layout.c core/layout.h
 libcore_a_SOURCES += core/kgen.c core/kgen.h core/lower.c core/lower.h core/blueprint.c core/blueprint.h
 libcore_a_SOURCES += core/attention.c core/attention.h core/claim.c core/claim.h core/features.c core/features.h core/shards.c core/shards.h \
-  core/launch.c core/launch.h core/stages.c core/stages.h
+  core/launch.c core/launch.h core/programs.c core/programs.h core/stages.c core/stages.h
 libcore_a_SOURCES += core/device_run.c core/device_priv.h core/profile.c core/profile.h core/device.c core/device.h core/engine.c core/engine_step.c core/engine_multi.c core/engine_priv.h
 libcore_a_SOURCES += core/reference/reference.c core/reference/reference.h
 libcore_a_SOURCES += core/measure.c core/measure.h core/peak.c core/peak.h core/tune.c core/tune.h
@@ -45,6 +45,10 @@ check_PROGRAMS += tests/unit/test_tune
 tests_unit_test_tune_SOURCES = tests/unit/test_tune.c tests/lib/opgraph.c tests/lib/opgraph.h
 tests_unit_test_tune_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_tune_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_programs
+tests_unit_test_programs_SOURCES = tests/unit/test_programs.c
+tests_unit_test_programs_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_programs_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_engine
 tests_unit_test_engine_SOURCES = tests/unit/test_engine.c tests/lib/opgraph.c tests/lib/opgraph.h
 tests_unit_test_engine_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

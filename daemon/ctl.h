@@ -15,6 +15,7 @@ enum { CTL_OK = 0, CTL_FAILED = 1, CTL_USAGE = 2 };
 
 int ctl_devices(int argc, char **argv);  /* driftctl.c: a main may see the backends */
 int ctl_plan(int argc, char **argv);     /* ctl_plan.c */
+int ctl_kernels(int argc, char **argv);  /* ctl_kernels.c */
 int ctl_bench(int argc, char **argv);    /* ctl_bench.c */
 int ctl_chat(int argc, char **argv);     /* ctl_chat.c */
 int ctl_tokenize(int argc, char **argv); /* ctl_tokenize.c */
@@ -45,7 +46,7 @@ int ctl_print(struct strbuf *sb);
 #define CTL_PATH_BYTES 4096
 const char *ctl_cache_dir(char *ret);
 
-/* Options that plan and bench share: -m, --device, --plan, --storage, --kv-type, --batch-tokens and so on. */
+/* Options that plan, kernels and bench share: -m, --device, --plan, --storage, --kv-type, --batch-tokens and so on. */
 struct ctl_engine_args {
 	const char *model;
 	struct engine_options o;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* driftctl: looks at devices, plans memory, measures, tokenizes and chats. This file is a main, so
+/* driftctl: looks at devices and kernels, plans memory, measures, tokenizes and chats. This file is a main, so
  * it may see every room: here is what the verbs need of backends and of the API's JSON parser. */
 #ifdef HAVE_CONFIG_H
 #include <config.h>
@@ -28,18 +28,21 @@
 static const char help[] = "Usage: driftctl VERB [OPTION]...\n\n"
 			   "  devices    the devices that a model can run on\n"
 			   "  plan       the memory that a model takes, before it is allocated\n"
+			   "  kernels    the kernels that a model gets on a device\n"
 			   "  bench      tokens a second of prefill and decode\n"
 			   "  chat       talk with a model through a server\n"
 			   "  tokenize   a text as token ids\n\n"
 			   "  -h, --help     print this help; 'driftctl VERB --help' tells more\n"
 			   "  -V, --version  print the version\n";
 
-static const char devices_help[] = "Usage: driftctl devices [OPTION]...\n"
+static const char devices_help[] = "Usage: driftctl devices [OPTION]... [NAME]\n"
 				   "Lists the devices of all backends with what is known about "
 				   "them, and for those that can't\n"
 				   "be used the reason. '*' is the one that --device auto takes. "
 				   "Not in the list: 'reference',\n"
-				   "which is plain C and there for checks.\n\n"
+				   "which is plain C and there for checks. With NAME only that "
+				   "device, which may be one that is\n"
+				   "not there but in a table of facts, such as cuda:sm_90.\n\n"
 				   "  -j, --json   print JSON\n"
 				   "  -h, --help   print this help\n";
 
@@ -47,7 +50,7 @@ static const struct verb {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } verbs[] = {
-	{"devices", ctl_devices}, {"plan", ctl_plan},         {"bench", ctl_bench},
+	{"devices", ctl_devices}, {"plan", ctl_plan}, {"kernels", ctl_kernels},   {"bench", ctl_bench},
 	{"chat", ctl_chat},       {"tokenize", ctl_tokenize}, {NULL, NULL},
 };
 
@@ -58,9 +61,66 @@ static const char *const dot_names[] = {[BE_DOT_PORTABLE] = "portable",
 					[BE_DOT_KHR] = "khr",
 					[BE_DOT_DP4A] = "dp4a"};
 
+static const char *const mma_names[] = {
+	[BE_MMA_NONE] = "none", [BE_MMA_SM75] = "8x8x16", [BE_MMA_SM80] = "16x8x32"};
+
+#define NAME_BYTES 48
+
+/* What --device takes for it. */
+static const char *device_name(const struct be_info *d, char *ret)
+{
+	if (d->absent)
+		snprintf(ret, NAME_BYTES, "%s:%s", d->backend, d->arch);
+	else
+		snprintf(ret, NAME_BYTES, "%s:%u", d->backend, d->index);
+	return ret;
+}
+
+/* Facts that only some devices have. */
+static void chip_json(struct jw *w, const struct be_info *d)
+{
+	if (d->sm)
+		jw_kint(w, "sm", d->sm);
+	if (d->arch[0])
+		jw_kstr(w, "arch", d->arch);
+	if (d->mma != BE_MMA_NONE)
+		jw_kstr(w, "mma", mma_names[d->mma]);
+	if (d->clock_mhz)
+		jw_kint(w, "clock_mhz", d->clock_mhz);
+	if (d->l2_bytes) {
+		jw_key(w, "l2_bytes");
+		jw_uint(w, d->l2_bytes);
+	}
+}
+
+static void chip_text(struct strbuf *out, const struct be_info *d)
+{
+	const char *comma = "";
+	char l2[CTL_BYTES_TEXT];
+
+	if (!d->sm && !d->clock_mhz && !d->l2_bytes)
+		return;
+	sb_str(out, "      chip      ");
+	if (d->sm) {
+		sb_printf(out, "SM %u.%u", d->sm / 10, d->sm % 10);
+		if (d->arch[0])
+			sb_printf(out, ", code for %s", d->arch);
+		if (d->mma != BE_MMA_NONE)
+			sb_printf(out, ", int8 matrices of %s", mma_names[d->mma]);
+		comma = ", ";
+	}
+	if (d->clock_mhz) {
+		sb_printf(out, "%s%u MHz", comma, d->clock_mhz);
+		comma = ", ";
+	}
+	if (d->l2_bytes)
+		sb_printf(out, "%sL2 %s", comma, ctl_bytes(d->l2_bytes, l2));
+	sb_char(out, '\n');
+}
+
 static void device_json(struct jw *w, const struct be_info *d, bool is_auto)
 {
-	char name[32];
+	char name[NAME_BYTES];
 	const struct {
 		const char *key;
 		uint64_t v;
@@ -72,16 +132,16 @@ static void device_json(struct jw *w, const struct be_info *d, bool is_auto)
 		{"image_h_max", d->image_h_max},
 	};
 
-	snprintf(name, sizeof(name), "%s:%u", d->backend, d->index);
 	jw_obj(w);
-	jw_kstr(w, "device", name);
+	jw_kstr(w, "device", device_name(d, name));
 	jw_kstr(w, "backend", d->backend);
 	jw_kint(w, "index", d->index);
 	jw_kstr(w, "name", d->name);
 	jw_kstr(w, "vendor", d->vendor);
 	jw_kstr(w, "driver", d->driver);
 	jw_kstr(w, "type", type_names[d->type]);
-	jw_kbool(w, "usable", d->why_not[0] == '\0');
+	jw_kbool(w, "present", !d->absent && d->compute_units > 0);
+	jw_kbool(w, "usable", !d->absent && d->why_not[0] == '\0');
 	if (d->why_not[0])
 		jw_kstr(w, "why_not", d->why_not);
 	jw_kbool(w, "auto", is_auto);
@@ -90,6 +150,7 @@ static void device_json(struct jw *w, const struct be_info *d, bool is_auto)
 		jw_key(w, numbers[i].key);
 		jw_uint(w, numbers[i].v);
 	}
+	chip_json(w, d);
 	jw_kbool(w, "host_memory", d->host_memory);
 	jw_kbool(w, "images", d->images);
 	jw_kbool(w, "fp16", d->fp16);
@@ -99,18 +160,21 @@ static void device_json(struct jw *w, const struct be_info *d, bool is_auto)
 static void device_text(struct strbuf *out, const struct be_info *d, bool is_auto)
 {
 	char a[CTL_BYTES_TEXT], b[CTL_BYTES_TEXT], c[CTL_BYTES_TEXT], l[CTL_BYTES_TEXT];
+	char name[NAME_BYTES];
 
 	if (d->compute_units == 0) {
 		sb_printf(out, "  %s: %s\n", d->backend, d->why_not);
 		return;
 	}
-	sb_printf(out, "%c %s:%u  %s\n", is_auto ? '*' : ' ', d->backend, d->index, d->name);
+	sb_printf(out, "%c %s  %s%s\n", is_auto ? '*' : ' ', device_name(d, name), d->name,
+		  d->absent ? " (not there: facts by a table)" : "");
 	sb_printf(out, "      driver    %s (%s)\n", d->driver, d->vendor);
 	if (d->why_not[0])
 		sb_printf(out, "      can't be used: %s\n", d->why_not);
 	sb_printf(out, "      compute   %s, %u units, groups up to %u, local memory %s, dot %s%s\n",
 		  type_names[d->type], d->compute_units, d->group_max, ctl_bytes(d->local_bytes, l),
 		  dot_names[d->dot], d->fp16 ? ", fp16" : "");
+	chip_text(out, d);
 	sb_printf(out, "      memory    %s%s, free %s, largest buffer %s, offsets by %zu\n",
 		  ctl_bytes(d->memory_bytes, a), d->host_memory ? " (the host's)" : "",
 		  d->free_bytes ? ctl_bytes(d->free_bytes, b) : "not known",
@@ -162,6 +226,31 @@ static int list_devices(bool json)
 	return ctl_print(&out);
 }
 
+static int show_device(const char *name, bool json)
+{
+	const struct be_ops *ops, *auto_ops = NULL;
+	struct be_info d, best = {0};
+	struct strbuf out = {0};
+	struct err why = {0};
+	struct jw w;
+	bool is_auto;
+
+	if (be_facts(name, &ops, &d, &why) < 0)
+		return ctl_fail(&why);
+	be_find("auto", &auto_ops, &best, NULL);
+	is_auto = !d.absent && auto_ops == ops && best.index == d.index;
+	jw_init(&w, &out);
+	if (json) {
+		jw_arr(&w);
+		device_json(&w, &d, is_auto);
+		jw_arr_end(&w);
+		sb_char(&out, '\n');
+	} else {
+		device_text(&out, &d, is_auto);
+	}
+	return ctl_print(&out);
+}
+
 int ctl_devices(int argc, char **argv)
 {
 	static const struct option longs[] = {
@@ -178,9 +267,9 @@ int ctl_devices(int argc, char **argv)
 			return ctl_usage_hint("devices");
 		json = true;
 	}
-	if (optind < argc)
-		return ctl_usage("devices", "'%s' is too much", argv[optind]);
-	return list_devices(json);
+	if (optind + 1 < argc)
+		return ctl_usage("devices", "'%s' is too much", argv[optind + 1]);
+	return optind < argc ? show_device(argv[optind], json) : list_devices(json);
 }
 
 static char *copy_text(const struct json *v)

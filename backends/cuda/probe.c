@@ -63,7 +63,7 @@ int cu_facts(const char *name, struct be_info *ret)
 		snprintf(own, sizeof(own), "sm_%d", table[i].sm);
 		if (strcmp(own, name) != 0)
 			continue;
-		*ret = (struct be_info){.driver = "by the table",
+		*ret = (struct be_info){.absent = true, .driver = "by the table",
 					.compute_units = table[i].units,
 					.clock_mhz = table[i].clock_mhz,
 					.group_max = 1024,

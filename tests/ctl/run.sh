@@ -72,7 +72,7 @@ run 0 --version
 has out '^driftctl [0-9]'
 run 2 fly
 has err "unknown verb 'fly'"
-for verb in devices plan bench chat tokenize; do
+for verb in devices plan kernels bench chat tokenize; do
   run 0 $verb --help
   has out "^Usage: driftctl $verb"
   empty err
@@ -104,6 +104,117 @@ run 0 devices --json
 has out '^\[\{"device":"'
 has out '"device":"null:0","backend":"null","index":0'
 has out '"usable":(true|false)'
+cuda=no
+if grep -q '"backend":"cuda"' out; then cuda=yes; fi
+run 0 devices null
+has out '^[ *] null:0 '
+has_not out 'opencl|cuda|chip'
+run 2 devices null null
+run 1 devices null:7
+has err 'null:7'
+# A device that is not there: its facts are in a table, if this build has the backend.
+if [ $cuda = yes ]; then
+  run 0 devices cuda:sm_90
+  has out 'cuda:sm_90 .*not there'
+  has out '^      chip      SM 9\.0, code for sm_90, int8 matrices of 16x8x32, [0-9]+ MHz, L2 [0-9.]+ MB$'
+  run 0 devices --json cuda:sm_75
+  has out '^\[\{"device":"cuda:sm_75",.*"present":false,"usable":false,.*"sm":75,"arch":"sm_75","mma":"8x8x16","clock_mhz":[0-9]+,"l2_bytes":[0-9]+,'
+  run 0 plan -m tiny.gguf -d cuda:sm_90
+  has out '^device .*cuda:sm_90 \(.*not there'
+  has out '^It fits'
+else
+  run 1 devices cuda:sm_90
+  has err "no backend 'cuda'"
+fi
+# Nothing runs on it.
+run 1 bench -m tiny.gguf -d cuda:sm_90
+has err "only 'driftctl plan' and 'driftctl kernels'|no backend 'cuda'"
+empty out
+run 1 bench -d cuda:sm_90 --peak
+
+# --- kernels ---
+run 2 kernels -d null
+has err 'a model is needed'
+run 2 kernels -m tiny.gguf -d null --stage lunch
+has err 'prefill or decode'
+run 2 kernels -m tiny.gguf -d null extra
+run 2 kernels -m tiny.gguf -d null --dump ''
+run 1 kernels -m none.gguf -d null
+has err 'none\.gguf'
+run 1 kernels -m tiny.gguf -d reference
+has err 'has no kernels'
+empty out
+run 0 kernels -m tiny.gguf -d null
+has out '^device +null:0 '
+has out '^program +model\.cl: [0-9]+ kernels, '
+has out '^options +-cl-std='
+has out '^embed_[0-9]+ +embed +both +1-128 Q8_0 '
+has out '^linear_[0-9]+ +gate_up +decode +1 Q8_0 +2 '
+has out '^linear_[0-9]+ +gate_up +both +5-128 Q8_0 +2 '
+has out '^page_copy_[0-9]+ +page_copy +- '
+if [ "$(awk '/^kernel /, 0 { if (length($0) > 100) n++ } END { print n + 0 }' out)" = 0 ]; then
+  ok
+else
+  bad "$what: rows of more than 100 columns"
+fi
+all=$(grep -Ec '^[a-z_]+_[0-9]+ ' out)
+run 0 kernels -m tiny.gguf -d null --json
+has out '^\{"model":"tiny","device":"null:0 .*","device_present":true,.*"programs":\[\{"name":"model","suffix":"cl",'
+has out '"template":"linear","operation":"gate_up","stage":"decode","rows_min":1,"rows_max":1,"format":"Q8_0","k":64,"m":256,"launches":2,'
+has out '\}\]\}\]\}$'
+if [ "$(tr '{' '\n' <out | grep -c '"template":')" = "$all" ]; then ok; else bad "$what: not $all kernels"; fi
+run 0 kernels -m tiny.gguf -d null --stage decode
+has out '^linear_[0-9]+ +gate_up +decode +1 '
+has_not out '^page_copy|prefill  '
+decode=$(grep -Ec '^[a-z_]+_[0-9]+ ' out)
+run 0 kernels -m tiny.gguf -d null --stage prefill
+has_not out '^linear_[0-9]+ +gate_up +decode'
+has out '^linear_[0-9]+ +gate_up +both'
+prefill=$(grep -Ec '^[a-z_]+_[0-9]+ ' out)
+if [ "$prefill" -gt 5 ] && [ "$prefill" -lt "$decode" ] && [ "$decode" -lt "$all" ]; then
+  ok
+else
+  bad "kernels: $prefill of prefill, $decode of decode, $all in all"
+fi
+# One row a step at most: what takes several is prefill's.
+run 0 kernels -m tiny.gguf -d null --parallel 1
+has out '^linear_[0-9]+ +gate_up +prefill +2-4 '
+
+# Sources: written, complete, again over those of before, and over nothing else.
+run 0 kernels -m tiny.gguf -d null --dump sources
+n=$(sed -n 's/.*: \([0-9]*\) kernels.*/\1/p' out)
+if [ "$(head -n 1 sources/model.cl)" = "// driftctl kernels, compiler options: $(sed -n 's/^options  *//p' out)" ]; then
+  ok
+else
+  bad "$what: the first line is not the options"
+fi
+if [ "$(grep -c '^#define KNAME ' sources/model.cl)" = "$n" ]; then ok; else bad "$what: not $n kernels"; fi
+sum=$(cksum <sources/model.cl)
+run 0 kernels -m tiny.gguf -d null --dump sources --context 64
+run 0 kernels -m tiny.gguf -d null --dump sources
+if [ "$(cksum <sources/model.cl)" = "$sum" ]; then ok; else bad "$what: another text"; fi
+echo mine >sources/model.cl
+run 1 kernels -m tiny.gguf -d null --dump sources
+has err 'sources/model\.cl: .*left alone'
+has sources/model.cl '^mine$'
+run 1 kernels -m tiny.gguf -d null --dump no/such/folder
+has err '^driftctl: no/such/folder: '
+run 1 kernels -m tiny.gguf -d null --dump tiny.gguf
+has err '^driftctl: tiny\.gguf/model\.cl: '
+if [ -e /dev/full ]; then
+  mkdir -p full
+  ln -s /dev/full full/model.cl
+  run 1 kernels -m tiny.gguf -d null --dump full
+  has err '^driftctl: full/model\.cl: No space left'
+fi
+if [ $cuda = yes ]; then
+  run 0 kernels -m tiny.gguf -d cuda:sm_80 --dump sources
+  has out '^device +cuda:sm_80 \(.*not there'
+  has sources/model.cu '^// driftctl kernels, compiler options: --gpu-architecture=sm_80 '
+  has sources/model.cu '^// device: cuda:sm_80 '
+  run 0 kernels -m tiny.gguf -d cuda:sm_80 --json
+  has out '"device_present":false'
+fi
 
 # --- plan ---
 run 0 plan -m tiny.gguf -d null

@@ -82,6 +82,48 @@ START_TEST(test_find)
 }
 END_TEST
 
+/* Facts of devices that are not there are for looking: nothing opens one. */
+START_TEST(test_facts)
+{
+	static const char *const archs[] = {"sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"};
+	const struct be_ops *o = NULL;
+	struct be_info i;
+	char name[32];
+	bool cuda = false;
+
+	for (size_t b = 0; be_all[b]; b++)
+		cuda = cuda || strcmp(be_all[b]->name, "cuda") == 0;
+	ck_assert_int_eq(be_facts("null:0", &o, &i, &e), 0);
+	ck_assert(!i.absent);
+	ck_assert_str_eq(o->name, "null");
+	for (size_t a = 0; a < sizeof(archs) / sizeof(archs[0]); a++) {
+		snprintf(name, sizeof(name), "cuda:%s", archs[a]);
+		err_clear(&e);
+		if (cuda) {
+			ck_assert_int_eq(be_facts(name, &o, &i, &e), 0);
+			ck_assert(i.absent);
+			ck_assert_str_eq(i.arch, archs[a]);
+			ck_assert_uint_eq(i.sm, (unsigned)strtoul(archs[a] + 3, NULL, 10));
+			ck_assert_int_eq(i.mma, i.sm >= 80 ? BE_MMA_SM80 : BE_MMA_SM75);
+			ck_assert(i.compute_units && i.clock_mhz && i.l2_bytes && i.memory_bytes && i.local_bytes);
+			ck_assert_uint_eq(i.free_bytes, 0);
+		} else {
+			ck_assert_int_eq(be_facts(name, &o, &i, &e), -ENODEV);
+		}
+		o = NULL;
+		err_clear(&e);
+		ck_assert_int_eq(be_find(name, &o, &i, &e), -ENODEV);
+		ck_assert_ptr_null(o);
+		ck_assert_ptr_nonnull(strstr(e.msg, name));
+	}
+	static const char *const bad[] = {"cuda:sm_77", "cuda:sm_", "cuda:", "null:sm_90", "sm_90", ""};
+	for (size_t b = 0; b < sizeof(bad) / sizeof(bad[0]); b++) {
+		err_clear(&e);
+		ck_assert_msg(be_facts(bad[b], &o, &i, &e) == -ENODEV, "'%s'", bad[b]);
+	}
+}
+END_TEST
+
 START_TEST(test_auto_is_never_null)
 {
 	const struct be_ops *o = NULL;
@@ -354,6 +396,7 @@ int main(void)
 	suite_add_tcase(s, reg);
 	tcase_set_timeout(reg, 60);
 	tcase_add_test(reg, test_find);
+	tcase_add_test(reg, test_facts);
 	tcase_add_test(reg, test_auto_is_never_null);
 	tcase_add_test(reg, test_all_have_the_abi);
 	tcase_add_test(reg, test_environment);
