@@ -16,6 +16,11 @@
 #define WEIGHT_ALIGN 64 /* of a weight in its shard: a vector, a cache line */
 #define BUSY_ITEMS 8    /* of attention a compute unit: so many even out */
 #define OUT_ROWS_MIN 16 /* so that prompt log-probabilities don't go row by row */
+/* Left free by default on a GPU with a memory of its own, for what the plan does not count: the programs' code,
+ * kernels' stacks, recorded steps, the rest of each allocation's last page (2 MiB is usual), and what a desktop on
+ * the same GPU takes meanwhile. Not a share of the memory, for nothing of that grows with it. The host's own memory
+ * needs none: what is available there already leaves the system its reserve. */
+#define MARGIN_BYTES ((uint64_t)256 << 20)
 #define SETS_MAX_BYTES ((size_t)64 << 20) /* parameters of all steps of a go: memory is for K and V */
 
 int blueprint_defaults(const struct graph *g, const struct engine_options *o, struct engine_plan *ret,
@@ -80,7 +85,8 @@ static int size_pool(struct blueprint *b, const struct graph *g, uint32_t asked_
 	const uint64_t fixed = p->weights_bytes + p->act_bytes + p->step_bytes;
 	const uint64_t page_bytes = p->kv_bytes_per_tok * KV_PAGE_TOK;
 	const uint64_t layer_page = page_bytes / 2 / g->n_layers;
-	const uint64_t avail = p->available_bytes ? p->available_bytes : UINT64_MAX;
+	const uint64_t left = p->available_bytes > p->margin_bytes ? p->available_bytes - p->margin_bytes : 0;
+	const uint64_t avail = p->available_bytes ? left : UINT64_MAX;
 	uint64_t can = avail > fixed && page_bytes ? (avail - fixed) / page_bytes : 0;
 
 	if (layer_page && can > b->dev.buffer_max_bytes / layer_page)
@@ -171,6 +177,13 @@ static int place_kv(struct blueprint *b, struct err *reterr)
 	return r;
 }
 
+static uint64_t margin(const struct engine_options *o, const struct be_info *dev)
+{
+	if (o->margin_bytes != ENGINE_MARGIN_AUTO)
+		return o->margin_bytes;
+	return dev->type == BE_GPU && !dev->host_memory ? MARGIN_BYTES : 0;
+}
+
 int blueprint_init(struct blueprint *b, const struct graph *g, const struct engine_options *o,
 		   const struct be_info *dev, struct err *reterr)
 {
@@ -235,6 +248,7 @@ int blueprint_init(struct blueprint *b, const struct graph *g, const struct engi
 	if (g->logits != TENSOR_NONE)
 		p->step_bytes += b->layout.bindings[g->logits].bytes;
 	p->available_bytes = dev->free_bytes ? dev->free_bytes : dev->memory_bytes;
+	p->margin_bytes = margin(o, dev);
 	p->kv_type = o->kv_type;
 	p->kv_bytes_per_tok = (uint64_t)g->n_layers * 2 * g->n_kv_heads *
 			      kv_head_bytes(o->kv_type, g->head_dim, target.lanes) / KV_PAGE_TOK;

@@ -135,11 +135,11 @@ static int does_not_fit(const struct engine_plan *p, struct err *reterr)
 {
 	const double mb = 1e6;
 	return err_set(reterr, -ENOMEM,
-		       "the model does not fit on %s: it needs %.1f MB (weights %.1f, KV %.1f for %u tokens, activations %.1f, step %.1f) and %.1f MB are available; the largest context that fits is %u tokens with %u sequences, or %u sequences with %u tokens",
+		       "the model does not fit on %s: it needs %.1f MB (weights %.1f, KV %.1f for %u tokens, activations %.1f, step %.1f) and %.1f MB are available, of which %.1f are left free; the largest context that fits is %u tokens with %u sequences, or %u sequences with %u tokens",
 		       p->device, (double)p->total_bytes / mb, (double)p->weights_bytes / mb,
 		       (double)p->kv_bytes / mb, p->kv_tok, (double)p->act_bytes / mb,
-		       (double)p->step_bytes / mb, (double)p->available_bytes / mb, p->fit_context_tok,
-		       p->parallel, p->fit_parallel, p->context_tok);
+		       (double)p->step_bytes / mb, (double)p->available_bytes / mb,
+		       (double)p->margin_bytes / mb, p->fit_context_tok, p->parallel, p->fit_parallel, p->context_tok);
 }
 
 static int allocate_step(struct engine *e, struct err *reterr)

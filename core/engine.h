@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The door from the scheduler to core. Token ids, sequence handles and sampling parameters go in;
- * sampled ids and log-probabilities come out. No strings, no JSON, no clock.
- * Thread rule: engine_plan may be called by any thread; an open engine belongs to one thread at a
- * time (the engine thread), which alone calls everything below. */
+/* The door from the scheduler to core. Token ids, sequence handles and sampling parameters go in; sampled ids and
+ * log-probabilities come out. No strings, no JSON, no clock. Thread rule: engine_plan may be called by any thread; an
+ * open engine belongs to one thread at a time (the engine thread), which alone calls everything below. */
 #pragma once
 
 #include <stdbool.h>
@@ -17,6 +16,7 @@
 #define ENGINE_MORE_MAX 7     /* step_item.n_more at most */
 #define KV_PAGE_TOK 32        /* tokens a KV page */
 #define ENGINE_BIAS_MAX 1024  /* biased tokens a request */
+#define ENGINE_MARGIN_AUTO UINT64_MAX
 
 struct engine;
 
@@ -30,6 +30,7 @@ struct engine_options {
 	uint32_t kv_tok;       /* tokens in the pool; 0: max(context, 16384), bounded by what fits */
 	uint32_t parallel;     /* sequences a step; 0: 32 */
 	uint32_t batch_tok;    /* rows a step at most (decode and prefill together); 0: 128 */
+	uint64_t margin_bytes; /* of the device's memory, left free; ENGINE_MARGIN_AUTO: by the kind of device */
 	enum plan_mode plan;
 	enum storage_kind storage;
 	enum kv_type kv_type;  /* not for "reference", which keeps floats */
@@ -49,6 +50,7 @@ struct engine_plan {
 	uint64_t act_bytes;     /* what will be allocated, by plan mode */
 	uint64_t total_bytes;   /* weights + kv + act + step */
 	uint64_t available_bytes; /* what the device can give; 0 when it is not known */
+	uint64_t margin_bytes;  /* of it, left free */
 	bool fits;
 	uint32_t context_tok, kv_tok, parallel, batch_tok;
 	uint32_t fit_context_tok, fit_parallel; /* the largest that would fit, the other kept */
@@ -64,8 +66,7 @@ struct engine_plan {
 int engine_plan(const struct graph *g, const struct engine_options *o, struct engine_plan *ret,
                 struct err *reterr);
 
-/* One line for each activation of the plan (offset, bytes, first and last use) is handed to `row`,
- * for driftctl's picture. */
+/* Hands a line for each activation of the plan (offset, bytes, first and last use) to `row`: driftctl's picture. */
 struct engine_plan_row {
 	const char *name;
 	uint64_t offset_bytes, bytes;
@@ -82,8 +83,7 @@ int engine_open(const struct graph *g, const struct engine_options *o, struct en
 void engine_close(struct engine *e); /* NULL is fine */
 const struct engine_plan *engine_get_plan(const struct engine *e);
 
-/* Bytes allocated on the device now, by the backend's own count, in the order of the plan:
- * weights, kv, activations, step. */
+/* Bytes allocated on the device now, by the backend's own count: weights, kv, activations, step. */
 void engine_device_bytes(const struct engine *e, uint64_t ret[4]);
 
 struct engine_stats {

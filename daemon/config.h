@@ -41,6 +41,7 @@ struct config {
 	const char *disable; /* names of core/features.h with commas, or NULL */
 	uint32_t context_tok, kv_tok; /* 0: chosen by model and memory */
 	uint32_t parallel, batch_tok, prefill_tok;
+	uint64_t memory_margin_bytes; /* UINT64_MAX: auto */
 	enum speculate speculate;
 	const char *cache_dir; /* NULL: no folder could be found, so nothing is cached */
 	/* the scheduler's queue */

@@ -18,6 +18,7 @@ static const char *const speculate_names[] = {[SPECULATE_OFF] = "off",
 					      [SPECULATE_ALWAYS] = "always",
 					      NULL};
 static const char *const kv_type_names[] = {[KV_F16] = "f16", [KV_Q8] = "q8", NULL};
+static const char *const margin_names[] = {"auto", NULL};
 static const char *const plan_names[] = {[PLAN_GREEDY] = "greedy", [PLAN_NAIVE] = "naive", NULL};
 static const char *const level_names[] = {[LOG_LEVEL_ERROR] = "error",
 					  [LOG_LEVEL_WARNING] = "warning",
@@ -86,6 +87,15 @@ const struct option_row option_rows[] = {
 	 .preset = "128",
 	 .metavar = "TOKENS",
 	 .help = "Tokens in one step, at most; at least 'parallel'."},
+	{.key = "memory-margin",
+	 .type = OPT_BYTES,
+	 .offset = AT(memory_margin_bytes),
+	 .max = TIB,
+	 .preset = "auto",
+	 .metavar = "BYTES",
+	 .names = margin_names,
+	 .help = "Memory of the device that is left free. auto: 256M on a GPU with a memory of its own, "
+		 "for what the plan does not count; else 0."},
 	{.key = "prefill-tokens",
 	 .type = OPT_COUNT,
 	 .offset = AT(prefill_tok),
@@ -317,7 +327,8 @@ void option_range(const struct option_row *o, char *out, size_t out_bytes)
 		snprintf(out, out_bytes, "%" PRIu64 " to %" PRIu64 " seconds", o->min, o->max);
 		break;
 	case OPT_BYTES:
-		snprintf(out, out_bytes, "%" PRIu64 " to %" PRIu64 " bytes", o->min, o->max);
+		snprintf(out, out_bytes, "%s%s%" PRIu64 " to %" PRIu64 " bytes", o->names ? o->names[0] : "",
+			 o->names ? ", or " : "", o->min, o->max);
 		break;
 	case OPT_ENUM:
 		for (size_t i = 0; o->names[i] && len < out_bytes; i++) {

@@ -9,7 +9,7 @@ enum opt_type {
 	OPT_TEXT,    /* const char *; empty: NULL */
 	OPT_COUNT,   /* uint32_t */
 	OPT_SECONDS, /* uint32_t; suffix s, m or h */
-	OPT_BYTES,   /* uint64_t; suffix K, M or G */
+	OPT_BYTES,   /* uint64_t; suffix K, M or G; with `names` also that one word, for UINT64_MAX */
 	OPT_ENUM,    /* int; one of `names` */
 	OPT_LIST,    /* struct config_list */
 	OPT_ADDRS,   /* const struct config_addr *, with a size_t behind it */

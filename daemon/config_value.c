@@ -68,7 +68,9 @@ static int parse_numeric(const struct option_row *o, struct config *c, const cha
 		units = "KMG";
 		factors = bytes;
 	}
-	if (!parse_number(text, units, factors, &v) || v < o->min || v > o->max)
+	if (o->names && !strcmp(o->names[0], text))
+		v = UINT64_MAX;
+	else if (!parse_number(text, units, factors, &v) || v < o->min || v > o->max)
 		return bad_value(o, text, reterr);
 	if (o->type == OPT_BYTES)
 		*(uint64_t *)field(o, c) = v;

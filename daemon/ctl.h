@@ -52,12 +52,17 @@ struct ctl_engine_args {
 	struct engine_options o;
 	bool json;
 };
+#define CTL_ENGINE_DEFAULTS                                              \
+	{                                                                \
+		.device = "auto", .margin_bytes = ENGINE_MARGIN_AUTO     \
+	}
 #define CTL_ENGINE_SHORT "m:d:h"
 enum ctl_long {
 	CTL_OPT_CONTEXT = 256,
 	CTL_OPT_PARALLEL,
 	CTL_OPT_KV_TOKENS,
 	CTL_OPT_BATCH_TOKENS,
+	CTL_OPT_MEMORY_MARGIN,
 	CTL_OPT_PLAN,
 	CTL_OPT_STORAGE,
 	CTL_OPT_KV_TYPE,
@@ -71,6 +76,7 @@ enum ctl_long {
 		{"parallel", required_argument, NULL, CTL_OPT_PARALLEL},                   \
 		{"kv-tokens", required_argument, NULL, CTL_OPT_KV_TOKENS},                 \
 		{"batch-tokens", required_argument, NULL, CTL_OPT_BATCH_TOKENS},           \
+		{"memory-margin", required_argument, NULL, CTL_OPT_MEMORY_MARGIN},         \
 		{"plan", required_argument, NULL, CTL_OPT_PLAN},                           \
 		{"storage", required_argument, NULL, CTL_OPT_STORAGE},                     \
 		{"kv-type", required_argument, NULL, CTL_OPT_KV_TYPE},                     \
@@ -81,9 +87,11 @@ enum ctl_long {
 	}
 #define CTL_ENGINE_HELP                                                                     \
 	"  -m, --model FILE       the GGUF file\n"                                          \
-	"  -d, --device NAME      auto, opencl:N, reference or null [auto]\n"               \
+	"  -d, --device NAME      auto, opencl:N, cuda:N, reference or null [auto]\n"       \
 	"      --parallel N       sequences at once [32]\n"                                 \
 	"      --batch-tokens N   rows of a step at most [128]\n"                           \
+	"      --memory-margin B  bytes of the device left free: auto, or a number with\n"  \
+	"                         K, M or G [auto: 256M on a GPU with its own memory]\n"    \
 	"      --plan MODE        greedy, or naive: activations share no memory [greedy]\n" \
 	"      --storage KIND     buffer or texture2d [buffer]\n"                           \
 	"      --kv-type TYPE     keys and values as f16 or q8 [f16]\n"                     \

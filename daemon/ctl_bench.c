@@ -586,7 +586,7 @@ int ctl_bench(int argc, char **argv)
 					      {"peak", no_argument, NULL, OPT_PEAK},
 					      {"explain", no_argument, NULL, OPT_EXPLAIN},
 					      {0}};
-	struct bench b = {.args.o.device = "auto",
+	struct bench b = {.args.o = CTL_ENGINE_DEFAULTS,
 			  .prefill_tok = 512,
 			  .decode_tok = 128,
 			  .repeat = 1,

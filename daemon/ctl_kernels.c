@@ -295,7 +295,7 @@ int ctl_kernels(int argc, char **argv)
 					      {"stage", required_argument, NULL, OPT_STAGE},
 					      {"dump", required_argument, NULL, OPT_DUMP},
 					      {0}};
-	struct ctl_engine_args a = {.o.device = "auto"};
+	struct ctl_engine_args a = {.o = CTL_ENGINE_DEFAULTS};
 	struct listing l = {.args = &a};
 	int o, status;
 

@@ -113,10 +113,13 @@ static void line(struct strbuf *out, const char *what, uint64_t bytes, const cha
 /* What would fit in place of what was asked for. */
 static void print_fit(const struct engine_plan *p, struct strbuf *out)
 {
+	const uint64_t need = p->total_bytes + p->margin_bytes;
 	char missing[CTL_BYTES_TEXT];
 
-	sb_printf(out, "\nIt does not fit: %s are missing.\n",
-		  ctl_bytes(p->total_bytes - p->available_bytes, missing));
+	if (need > p->available_bytes)
+		sb_printf(out, "\nIt does not fit: %s are missing.\n", ctl_bytes(need - p->available_bytes, missing));
+	else
+		sb_str(out, "\nIt does not fit: a layer's pool would be more than the largest buffer.\n");
 	if (!p->fit_context_tok && !p->fit_parallel) {
 		sb_str(out, "No context and no number of sequences would fit.\n");
 		return;
@@ -156,6 +159,8 @@ static void print_text(const struct model *m, const struct engine_plan *p, struc
 	line(out, "activations", p->act_bytes, more);
 	line(out, "step", p->step_bytes, "parameters, logits, staging");
 	line(out, "total", p->total_bytes, "");
+	if (p->margin_bytes)
+		line(out, "margin", p->margin_bytes, "left free");
 	if (p->available_bytes)
 		line(out, "available", p->available_bytes, "");
 	else
@@ -183,6 +188,7 @@ static void print_json(const struct model *m, const struct engine_plan *p,
 		{"step_bytes", p->step_bytes},
 		{"total_bytes", p->total_bytes},
 		{"available_bytes", p->available_bytes},
+		{"margin_bytes", p->margin_bytes},
 		{"context", p->context_tok},
 		{"kv_tokens", p->kv_tok},
 		{"parallel", p->parallel},
@@ -264,7 +270,7 @@ int ctl_plan(int argc, char **argv)
 {
 	static const struct option longs[] = {
 		CTL_ENGINE_LONG, {"picture", no_argument, NULL, CTL_OPT_OWN}, {0}};
-	struct ctl_engine_args a = {.o.device = "auto"};
+	struct ctl_engine_args a = {.o = CTL_ENGINE_DEFAULTS};
 	bool picture = false;
 	int o, status;
 

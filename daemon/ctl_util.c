@@ -100,6 +100,31 @@ const char *ctl_cache_dir(char *ret)
 	return n > 0 && n < CTL_PATH_BYTES ? ret : NULL;
 }
 
+/* As in driftd.conf: digits, and at most one of K, M and G. What is 2^63 or more is refused. */
+static bool parse_bytes(const char *text, uint64_t *ret)
+{
+	static const char units[] = "KMG";
+	const char *unit;
+	char *end = NULL;
+	unsigned long long v;
+	unsigned shift = 0;
+
+	if (text[0] < '0' || text[0] > '9')
+		return false;
+	errno = 0;
+	v = strtoull(text, &end, 10);
+	if (*end) {
+		unit = strchr(units, *end);
+		if (!unit || end[1])
+			return false;
+		shift = 10 * (unsigned)(unit - units + 1);
+	}
+	if (errno || v > (unsigned long long)INT64_MAX >> shift)
+		return false;
+	*ret = v << shift;
+	return true;
+}
+
 static int bad_word(const char *verb, const char *option, const char *arg, const char *want)
 {
 	return ctl_usage(verb, "%s: '%s' is not %s", option, arg, want);
@@ -145,6 +170,11 @@ bool ctl_engine_option(struct ctl_engine_args *a, const char *verb, int option, 
 		break;
 	case CTL_OPT_BATCH_TOKENS:
 		ok = ctl_parse_u32(verb, "--batch-tokens", arg, 1, 65536, &a->o.batch_tok);
+		break;
+	case CTL_OPT_MEMORY_MARGIN:
+		a->o.margin_bytes = ENGINE_MARGIN_AUTO;
+		if (strcmp(arg, "auto") != 0 && !parse_bytes(arg, &a->o.margin_bytes))
+			*ret_status = bad_word(verb, "--memory-margin", arg, "auto or a number of bytes (K, M, G)");
 		break;
 	case CTL_OPT_PLAN:
 		a->o.plan = strcmp(arg, "naive") == 0 ? PLAN_NAIVE : PLAN_GREEDY;

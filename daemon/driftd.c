@@ -155,6 +155,7 @@ static int load(struct daemon *d, struct err *reterr)
 		.kv_tok = c->kv_tok,
 		.parallel = c->parallel,
 		.batch_tok = c->batch_tok,
+		.margin_bytes = c->memory_margin_bytes,
 		.plan = c->plan,
 		.storage = c->storage,
 		.kv_type = c->kv_type,

@@ -89,6 +89,10 @@ run 2 plan -m tiny.gguf --context 12x
 run 2 plan -m tiny.gguf --parallel 100000
 run 2 plan -m tiny.gguf --plan clever
 has err 'greedy or naive'
+for size in 1T K 5MM -1 '' none 99999999999999999999 9999999999G; do
+  run 2 plan -m tiny.gguf --memory-margin "$size"
+  has err '--memory-margin: .*auto or a number of bytes'
+done
 run 2 plan -m tiny.gguf --kv-type q9
 has err 'f16 or q8'
 run 2 bench -m tiny.gguf -b 1,,2
@@ -250,6 +254,25 @@ has out 'It does not fit: .* are missing'
 has out '^Would fit: .* sequences'
 run 1 plan -m wide.gguf -d null --kv-tokens 200000000 --json
 has out '"fits":false'
+# The margin: a line where there is one, and the pool is smaller by it.
+run 0 plan -m tiny.gguf -d null
+has_not out '^margin'
+run 0 plan -m tiny.gguf -d null --memory-margin 3M
+has out '^margin +3\.15 MB +3145728  left free$'
+run 0 plan -m tiny.gguf -d null --memory-margin 2G --json
+if [ "$(number margin_bytes)" = 2147483648 ]; then ok; else bad "$what: $(number margin_bytes)"; fi
+run 0 plan -m tiny.gguf -d null --memory-margin auto --json
+if [ "$(number margin_bytes)" = 0 ]; then ok; else bad "$what: $(number margin_bytes)"; fi
+run 1 plan -m tiny.gguf -d null --memory-margin 2048G
+has out 'It does not fit: 1\.10 TB are missing'
+run 1 bench -m tiny.gguf -d null -p 8 -n 2 --memory-margin 2048G
+has err 'does not fit .* are left free'
+if [ $cuda = yes ]; then
+  run 0 plan -m tiny.gguf -d cuda:sm_90
+  has out '^margin +268 MB +268435456 '
+  run 0 plan -m tiny.gguf -d cuda:sm_90 --memory-margin 0
+  has_not out '^margin'
+fi
 run 0 plan -m tiny.gguf -d null --picture
 has out '^activation .* offset'
 has out '^blk\.0\..*  \.*##*\.*$'

@@ -89,6 +89,7 @@ START_TEST(defaults)
 	ck_assert_uint_eq(c->parallel, 32);
 	ck_assert_uint_eq(c->batch_tok, 128);
 	ck_assert_uint_eq(c->prefill_tok, 64);
+	ck_assert_uint_eq(c->memory_margin_bytes, ENGINE_MARGIN_AUTO);
 	ck_assert_int_eq(c->speculate, SPECULATE_AUTO);
 	ck_assert_uint_eq(c->queue_requests, 256);
 	ck_assert_uint_eq(c->queue_tok, 1000000);
@@ -152,6 +153,7 @@ START_TEST(file_syntax)
 		 "listen = localhost:81\n"
 		 "allowed-origins =\n"
 		 "max-body-bytes = 16K\n"
+		 "memory-margin = 2G\n"
 		 "request-timeout = 2h\n"
 		 "storage = texture2d\n"
 		 "plan = naive\n"
@@ -168,11 +170,20 @@ START_TEST(file_syntax)
 	ck_assert_str_eq(o.c->listen[2].host, "localhost");
 	ck_assert_uint_eq(o.c->allowed_origins.n, 0);
 	ck_assert_uint_eq(o.c->max_body_bytes, 16384);
+	ck_assert_uint_eq(o.c->memory_margin_bytes, UINT64_C(2) << 30);
 	ck_assert_uint_eq(o.c->request_timeout_s, 7200);
 	ck_assert_int_eq((int)o.c->storage, STORAGE_TEXTURE2D);
 	ck_assert_int_eq((int)o.c->plan, PLAN_NAIVE);
 	ck_assert_int_eq((int)o.c->kv_type, KV_Q8);
 	ck_assert_int_eq((int)o.c->log_level, LOG_LEVEL_DEBUG);
+	config_free(o.c);
+	o = load("memory-margin = 0\n", NULL, NULL, NULL, NULL);
+	ck_assert_int_eq(o.r, 0);
+	ck_assert_uint_eq(o.c->memory_margin_bytes, 0);
+	config_free(o.c);
+	o = load("memory-margin = 1M\n", "--memory-margin=auto", NULL, NULL, NULL);
+	ck_assert_int_eq(o.r, 0);
+	ck_assert_uint_eq(o.c->memory_margin_bytes, ENGINE_MARGIN_AUTO);
 	config_free(o.c);
 	o = load("", NULL, NULL, NULL, NULL);
 	ck_assert_int_eq(o.r, 0);
@@ -199,6 +210,9 @@ START_TEST(file_errors)
 		{"parallel = 200\n", "batch-tokens (128) must be at least parallel (200)"},
 		{"max-body-bytes = 18446744073709551615G\n", "bytes)"},
 		{"max-body-bytes = 2G\n", "1024 to 1073741824 bytes"},
+		{"max-body-bytes = auto\n", "(1024 to 1073741824 bytes)"},
+		{"memory-margin = none\n", "(auto, or 0 to 1099511627776 bytes)"},
+		{"memory-margin = 1025G\n", "(auto, or 0 to 1099511627776 bytes)"},
 		{"header-timeout = 2h\n", "1 to 3600 seconds"},
 		{"storage = texture\n", "(buffer, texture2d)"},
 		{"plan = Greedy\n", "(greedy, naive)"},

@@ -592,7 +592,41 @@ START_TEST(test_refusals)
 	blueprint_done(&b);
 	ck_assert_int_eq(blueprint_init(&b, &model.graph, &o, &small, &err), 0);
 	ck_assert(b.plan.fits);
+	ck_assert_uint_eq(b.plan.margin_bytes, 0);
 	blueprint_done(&b);
+	/* a margin, to the byte; one of all there is leaves nothing */
+	o.margin_bytes = 12345;
+	ck_assert_int_eq(blueprint_init(&b, &model.graph, &o, &small, &err), 0);
+	ck_assert(!b.plan.fits && b.plan.margin_bytes == 12345);
+	small.free_bytes += 12345;
+	blueprint_done(&b);
+	ck_assert_int_eq(blueprint_init(&b, &model.graph, &o, &small, &err), 0);
+	ck_assert(b.plan.fits && b.plan.available_bytes == small.free_bytes);
+	blueprint_done(&b);
+	o.margin_bytes = small.free_bytes;
+	ck_assert_int_eq(blueprint_init(&b, &model.graph, &o, &small, &err), 0);
+	ck_assert(!b.plan.fits && b.plan.fit_context_tok == 0);
+	blueprint_done(&b);
+	/* by the kind of device; a pool that nobody has sized shrinks by it */
+	uint32_t pool_tok[2];
+	for (int own = 0; own < 2; own++) {
+		o = (struct engine_options){.margin_bytes = ENGINE_MARGIN_AUTO};
+		small = devs[0];
+		small.type = BE_GPU;
+		small.host_memory = !own;
+		small.free_bytes = (size_t)258 << 20;
+		ck_assert_int_eq(blueprint_init(&b, &model.graph, &o, &small, &err), 0);
+		ck_assert_uint_eq(b.plan.margin_bytes, own ? (uint64_t)256 << 20 : 0);
+		pool_tok[own] = b.plan.kv_tok;
+		blueprint_done(&b);
+	}
+	ck_assert_uint_eq(pool_tok[0], 16384);
+	ck_assert_uint_lt(pool_tok[1], 16384);
+	/* an engine says so, too */
+	o = (struct engine_options){.device = "null", .margin_bytes = UINT64_MAX - 1};
+	ck_assert_int_eq(engine_open(&model.graph, &o, &e, &err), -ENOMEM);
+	ck_assert_ptr_nonnull(strstr(err.msg, "are left free"));
+	err_clear(&err);
 	o = (struct engine_options){.device = "nothing:3"};
 	ck_assert_int_eq(engine_open(&model.graph, &o, &e, &err), -ENODEV);
 	/* a step beyond what was reserved, a token beyond the vocabulary */
