@@ -155,13 +155,12 @@ static const struct be_ops *find_backend(const char *name, size_t len)
 	return NULL;
 }
 
-/* Why a device's name is no backend and a number. */
-static int bad_name(const char *name, size_t backend_len, struct err *reterr)
+/* Why a device's name, `device` after the colon, is no backend and a number. */
+static int bad_name(const struct be_ops *ops, const char *name, const char *device, struct err *reterr)
 {
-	const struct be_ops *ops = find_backend(name, backend_len);
 	struct be_info facts;
 
-	if (ops && ops->facts && ops->facts(name + backend_len + 1, &facts) == 0)
+	if (ops->facts && ops->facts(device, &facts) == 0)
 		return err_set(reterr, -ENODEV,
 			       "device '%.60s' is not one that is there: only 'driftctl plan' and 'driftctl kernels' take it",
 			       name);
@@ -176,14 +175,15 @@ static int find_named(const char *name, struct be_info *infos, const struct be_o
 	char reasons[400] = "";
 	size_t len;
 	long index;
+	bool numbered = split_name(name, &len, &index);
 	int n;
 
-	if (!split_name(name, &len, &index))
-		return bad_name(name, len, reterr);
 	ops = find_backend(name, len);
 	if (!ops)
 		return err_set(reterr, -ENODEV, "device '%.60s': this build has no backend '%.*s'",
 			       name, (int)(len < 60 ? len : 60), name);
+	if (!numbered)
+		return bad_name(ops, name, name + len + 1, reterr);
 	n = ops->probe(infos, PROBE_MAX);
 	if (n <= 0 || index >= n)
 		return err_set(reterr, -ENODEV, "device '%s': %s has %d devices", name, ops->name,
