@@ -86,7 +86,7 @@ static void look_steps(struct look *l)
 }
 
 /* What a launch says about a kernel of its. */
-static void look_launch(struct look *l, const struct klaunch *k, uint32_t kernel)
+static void look_launch(struct look *l, const struct klaunch *k, uint32_t kernel, uint32_t group)
 {
 	const struct blueprint *b = l->b;
 
@@ -97,12 +97,12 @@ static void look_launch(struct look *l, const struct klaunch *k, uint32_t kernel
 	if (row->launches > 1)
 		return;
 	row->op = k->op == LAUNCH_NO_OP ? row->template_name : op_name(b->fused.ops[k->op].kind);
-	row->group = k->group;
+	row->group = group;
 	if (k->args[0].type != KARG_WEIGHT || !b->lowered.weights[k->args[0].index].packed)
 		return;
 	const struct wpack *pack = &b->lowered.weights[k->args[0].index].pack;
 	row->format = format_name(pack->format);
-	if (k->grid != GRID_TILES)
+	if (k->grid != GRID_TILES && k->grid != GRID_MMA)
 		return;
 	row->k = pack->k;
 	for (uint32_t i = 0; i < pack->n_parts; i++)
@@ -127,9 +127,9 @@ static void look_kernels(struct look *l)
 	for (uint32_t i = 0; i < low->n_launches; i++) {
 		const struct klaunch *k = &low->launches[i];
 		for (uint32_t v = 0; v < k->n_variants; v++)
-			look_launch(l, k, k->kernel[v]);
+			look_launch(l, k, k->kernel[v], k->grid == GRID_MMA ? k->groups[v] : k->group);
 		if (k->by_split)
-			look_launch(l, k, k->split_kernel);
+			look_launch(l, k, k->split_kernel, k->group);
 	}
 }
 
