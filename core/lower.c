@@ -465,7 +465,13 @@ static int lower_join(struct lower *l, uint32_t i)
 	k->grid = GRID_HEADS_ROWS;
 	k->size = op->heads;
 	k->rows = ROWS_STEP;
+	if (l->target->group > 1) /* a vector each, if that many fit */
+		for (k->group = op->head_dim / l->target->lanes; k->group > l->target->group && k->group % 2 == 0;)
+			k->group /= 2;
+	if (k->group > l->target->group)
+		k->group = 1;
 	kdefs_init(&d);
+	kdefs_set(&d, "GROUP", "%u", k->group);
 	kdefs_set(&d, "HEADS", "%u", op->heads);
 	kdefs_set(&d, "D", "%u", op->head_dim);
 	kdefs_set(&d, "PART", "%d", ATTENTION_PART_TOK);
@@ -559,9 +565,11 @@ static int lower_best(struct lower *l)
 	l->out->best_chunks = best_chunks(l);
 	k->grid = GRID_HEADS_ROWS;
 	k->size = l->out->best_chunks;
+	k->group = l->target->group;
 	k->rows = l->g->tensors[l->g->logits].rows;
 	kdefs_init(&d);
 	kdefs_set(&d, "VOCAB", "%u", l->g->n_vocab);
+	kdefs_set(&d, "GROUP", "%u", k->group);
 	kdefs_set(&d, "CHUNK", "%d", BEST_CHUNK);
 	kdefs_set(&d, "CHUNKS", "%u", l->out->best_chunks);
 	tensor(l, k, &d, "x", l->g->logits, false);
