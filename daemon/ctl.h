@@ -13,7 +13,7 @@
 
 enum { CTL_OK = 0, CTL_FAILED = 1, CTL_USAGE = 2 };
 
-int ctl_devices(int argc, char **argv);  /* driftctl.c: a main may see the backends */
+int ctl_devices(int argc, char **argv);  /* ctl_devices.c */
 int ctl_plan(int argc, char **argv);     /* ctl_plan.c */
 int ctl_kernels(int argc, char **argv);  /* ctl_kernels.c */
 int ctl_bench(int argc, char **argv);    /* ctl_bench.c */
@@ -104,7 +104,7 @@ enum ctl_long {
 bool ctl_engine_option(struct ctl_engine_args *a, const char *verb, int option, const char *arg,
 		       int *ret_status);
 
-/* --- what the server's JSON says (driftctl.c: a main may use the API's parser) --- */
+/* --- ctl_reply.c: what the server's JSON says --- */
 struct ctl_reply {
 	char *text;   /* choices[0].delta.content, or message.content */
 	char *finish; /* choices[0].finish_reason */

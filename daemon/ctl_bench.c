@@ -132,13 +132,8 @@ static void loading(void *ud, const char *what, double fraction)
 	fprintf(stderr, "\r%s: %.0f %% \033[K", what, 100 * fraction);
 }
 
-static struct sampling greedy(const struct bench *b)
-{
-	struct sampling s = {.top_p = 1, .repetition_penalty = 1, .ignore_eos = true};
-
-	s.eog = tokenizer_eog(b->model.tokenizer, &s.n_eog);
-	return s;
-}
+/* The most probable token; nothing ends a sequence here. */
+static const struct sampling greedy = {.top_p = 1, .repetition_penalty = 1};
 
 static int seq_start(struct bench *b, const uint32_t *tokens, uint32_t n_tok, uint32_t grow_tok,
 		     uint32_t *ret_seq, struct err *reterr)
@@ -163,7 +158,6 @@ static int run_prefill(struct bench *b, uint32_t n_tok, bool timed, int64_t *ret
 {
 	uint32_t chunk_tok = engine_get_plan(b->engine)->batch_tok;
 	uint32_t *tokens = calloc(n_tok, sizeof(*tokens));
-	struct sampling s = greedy(b);
 	uint32_t seq = 0;
 	int64_t start;
 	int r;
@@ -184,7 +178,7 @@ static int run_prefill(struct bench *b, uint32_t n_tok, bool timed, int64_t *ret
 					 .tokens = tokens + at,
 					 .n_tok = n,
 					 .sample = at + n == n_tok,
-					 .sampling = &s,
+					 .sampling = &greedy,
 					 .history = tokens,
 					 .n_history = at + n,
 					 .n_prompt = n_tok};
@@ -258,13 +252,12 @@ static int decode_take(struct decode *d, uint32_t item, struct err *reterr)
 /* Steps as the daemon asks for them: several in one go while that takes no longer than GO_NS. */
 static int decode_steps(struct bench *b, struct decode *d, bool timed, struct err *reterr)
 {
-	struct sampling s = greedy(b);
 	int64_t step_ns = 0;
 	int r = 0;
 
 	for (;;) {
 		int64_t start = clock_ns();
-		uint32_t steps = 1, n = decode_items(d, &s, draft_more(GO_NS, step_ns));
+		uint32_t steps = 1, n = decode_items(d, &greedy, draft_more(GO_NS, step_ns));
 
 		if (n == 0)
 			return 0;
@@ -471,7 +464,7 @@ static void size_engine(struct bench *b)
 
 static int open_model(struct bench *b, struct err *reterr)
 {
-	int r = model_open(&b->model, b->args.model, reterr);
+	int r = model_open_graph(&b->model, b->args.model, reterr);
 
 	if (r)
 		return r;

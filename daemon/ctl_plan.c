@@ -238,7 +238,7 @@ static int run(const struct ctl_engine_args *a, bool picture)
 	struct strbuf out = {0};
 	struct err e = {0};
 	int status = CTL_FAILED;
-	int r = model_open(&m, a->model, &e);
+	int r = model_open_graph(&m, a->model, &e);
 
 	if (!r)
 		r = engine_plan(&m.graph, &a->o, &p, &e);

@@ -56,9 +56,11 @@ EXTRA_DIST += tests/e2e/soak.py tests/e2e/service.py
 dist_check_SCRIPTS += tests/e2e/service.sh
 
 bin_PROGRAMS += driftctl
-driftctl_SOURCES = daemon/driftctl.c daemon/ctl.h daemon/ctl_bench.c daemon/ctl_bench.h daemon/ctl_bench_peak.c daemon/ctl_bench_explain.c \
-  daemon/ctl_chat.c daemon/ctl_http.c daemon/ctl_http.h \
-  daemon/ctl_kernels.c daemon/ctl_plan.c daemon/ctl_tokenize.c daemon/ctl_util.c
+# What the verbs for devices and models take: tests/gpu.sh builds them with no library but libm.
+CTL_BARE = daemon/driftctl.c daemon/ctl.h daemon/ctl_bench.c daemon/ctl_bench.h daemon/ctl_bench_peak.c \
+  daemon/ctl_bench_explain.c daemon/ctl_devices.c daemon/ctl_kernels.c daemon/ctl_plan.c daemon/ctl_util.c
+driftctl_SOURCES = $(CTL_BARE) daemon/ctl_chat.c daemon/ctl_http.c daemon/ctl_http.h daemon/ctl_reply.c \
+  daemon/ctl_tokenize.c
 driftctl_LDADD = $(LIBS_ALL)
 noinst_PROGRAMS += tests/cannedhttp
 tests_cannedhttp_SOURCES = tests/lib/cannedhttp.c

@@ -1,6 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-libmodel_a_SOURCES += model/gguf.c model/gguf.h model/gguf_get.c
-
 # GGUF files for tests, and a program that writes them for tests that are scripts
 noinst_LIBRARIES += tests/lib/libtinygguf.a
 tests_lib_libtinygguf_a_SOURCES = tests/lib/tinygguf.c tests/lib/tinygguf.h tests/lib/tinymodel.c

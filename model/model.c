@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening a model: file, architecture's graph, tokenizer and chat template, checked against each
- * other. */
+/* Opening a model: file and architecture's graph. Tokenizer and chat template are model_text.c's. */
 #include "model/model.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "model/arch.h"
+#include "model/internal.h"
 
 const struct arch model_archs[] = {
 	{"llama", arch_llama_build},
@@ -142,84 +141,7 @@ static uint64_t count_params(const struct gguf *g)
 	return sum;
 }
 
-/* --- text --- */
-
-/* Tokenizer and template know no file: it is named here where they have not said it. */
-static int name_file(const struct model *m, int r, struct err *reterr)
-{
-	if (r < 0 && reterr && strncmp(reterr->msg, m->file.path, strlen(m->file.path)) != 0)
-		err_prefix(reterr, "%s", m->file.path);
-	return r;
-}
-
-/* The spelling of a token; "" for none. */
-static char *token_text(const struct tokenizer *t, uint32_t id)
-{
-	struct strbuf sb = {0};
-
-	if (id != UINT32_MAX && tokenizer_bytes(t, id, true, &sb) < 0) {
-		sb_done(&sb);
-		return NULL;
-	}
-	return sb_take(&sb, NULL);
-}
-
-/* The chat template, when there is one; why it can't be used goes to m->chat_error. */
-static int read_template(struct model *m)
-{
-	static const char key[] = "tokenizer.chat_template";
-	struct gguf_str text;
-	int r;
-
-	if (!gguf_find(&m->file, key))
-		return 0;
-	r = gguf_get_str(&m->file, key, &text, &m->chat_error);
-	if (r < 0)
-		return r;
-	r = template_new(text.s, text.len, &m->chat, &m->chat_error);
-	if (r < 0) {
-		m->chat = NULL;
-		err_prefix(&m->chat_error, "key '%s'", key);
-		name_file(m, r, &m->chat_error);
-	}
-	return r;
-}
-
-static int read_text(struct model *m, struct err *reterr)
-{
-	int r = tokenizer_new(&m->file, &m->tokenizer, reterr);
-
-	if (r < 0) {
-		m->tokenizer = NULL;
-		return name_file(m, r, reterr);
-	}
-	m->bos_text = token_text(m->tokenizer, tokenizer_bos(m->tokenizer));
-	m->eos_text = token_text(m->tokenizer, tokenizer_eos(m->tokenizer));
-	if (!m->bos_text || !m->eos_text)
-		return err_set(reterr, -ENOMEM, "%s: out of memory", m->file.path);
-	r = read_template(m);
-	return r == -ENOMEM ? err_set(reterr, r, "%s", m->chat_error.msg) : 0;
-}
-
-static int read_model(struct model *m, struct err *reterr)
-{
-	const struct arch *arch = NULL;
-	int r;
-
-	if ((r = read_arch(m, &arch, reterr)) < 0 ||
-	    (r = arch->build(&m->file, &m->graph, reterr)) < 0 || (r = read_text(m, reterr)) < 0)
-		return r;
-	if (m->chat_error.code)
-		return err_set(reterr, m->chat_error.code, "%s", m->chat_error.msg);
-	if (tokenizer_n_vocab(m->tokenizer) != m->graph.n_vocab)
-		return err_set(reterr, -EBADMSG,
-			       "%s: tensor 'token_embd.weight' has %u rows, but key "
-			       "'tokenizer.ggml.tokens' %u tokens",
-			       m->file.path, m->graph.n_vocab, tokenizer_n_vocab(m->tokenizer));
-	return 0;
-}
-
-static int open_file(struct model *m, const char *path, struct err *reterr)
+int model_open_file(struct model *m, const char *path, struct err *reterr)
 {
 	int r;
 
@@ -232,8 +154,16 @@ static int open_file(struct model *m, const char *path, struct err *reterr)
 	return read_id(m, reterr);
 }
 
-/* Closes what is half open. A missing key is a bad file: only a missing file is -ENOENT. */
-static int finish(struct model *m, int r, struct err *reterr)
+static int read_graph(struct model *m, struct err *reterr)
+{
+	const struct arch *arch = NULL;
+	int r = read_arch(m, &arch, reterr);
+
+	return r < 0 ? r : arch->build(&m->file, &m->graph, reterr);
+}
+
+/* A missing key is a bad file: only a missing file is -ENOENT. */
+int model_finish(struct model *m, int r, struct err *reterr)
 {
 	if (r == -ENOENT && m->file.file.data) {
 		r = -EBADMSG;
@@ -245,29 +175,20 @@ static int finish(struct model *m, int r, struct err *reterr)
 	return r;
 }
 
-int model_open(struct model *m, const char *path, struct err *reterr)
+int model_open_graph(struct model *m, const char *path, struct err *reterr)
 {
-	int r = open_file(m, path, reterr);
+	int r = model_open_file(m, path, reterr);
 
-	return finish(m, r < 0 ? r : read_model(m, reterr), reterr);
-}
-
-int model_open_vocab(struct model *m, const char *path, struct err *reterr)
-{
-	int r = open_file(m, path, reterr);
-
-	return finish(m, r < 0 ? r : read_text(m, reterr), reterr);
+	return model_finish(m, r < 0 ? r : read_graph(m, reterr), reterr);
 }
 
 void model_close(struct model *m)
 {
 	if (!m)
 		return;
-	template_free(m->chat);
-	tokenizer_free(m->tokenizer);
+	if (m->text_done)
+		m->text_done(m);
 	graph_done(&m->graph);
-	free(m->bos_text);
-	free(m->eos_text);
 	gguf_close(&m->file);
 	memset(m, 0, sizeof(*m));
 }

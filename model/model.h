@@ -18,6 +18,7 @@ struct model {
 	struct template *chat;  /* NULL: the file has none */
 	struct err chat_error;  /* why `chat` is NULL although the file has one */
 	char *bos_text, *eos_text;
+	void (*text_done)(struct model *m); /* frees tokenizer, template and texts; NULL: there are none */
 };
 
 /* Opens, checks and builds everything; nothing is read that is not needed (weights stay in the
@@ -25,6 +26,8 @@ struct model {
 int model_open(struct model *m, const char *path, struct err *reterr);
 /* Only the file, tokenizer and chat template (`driftctl tokenize`, vocabulary-only files). */
 int model_open_vocab(struct model *m, const char *path, struct err *reterr);
+/* Only the file and the graph (`driftctl plan` and `bench`): links neither tokenizers nor templates. */
+int model_open_graph(struct model *m, const char *path, struct err *reterr);
 void model_close(struct model *m); /* zeroed is fine */
 
 /* Architectures known to this build, for errors: "llama". One row in model/model.c each. */

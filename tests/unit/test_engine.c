@@ -33,7 +33,7 @@ static void open_model(const struct tiny_params *p)
 	int fd = -1;
 	ck_assert_int_eq(tiny_model(&t, p), 0);
 	ck_assert_int_eq(tg_memfd(t.data, t.n, &fd, path), 0);
-	int r = model_open(&model, path, &err);
+	int r = model_open_graph(&model, path, &err);
 	ck_assert_msg(r == 0, "%s", err.msg);
 	close(fd);
 	tg_done(&t);

@@ -39,7 +39,7 @@ static void setup(void)
 	p.format = FORMAT_Q4_1;
 	ck_assert_int_eq(tiny_model(&t, &p), 0);
 	ck_assert_int_eq(tg_memfd(t.data, t.n, &fd, path), 0);
-	ck_assert_msg(model_open(&model, path, &err) == 0, "%s", err.msg);
+	ck_assert_msg(model_open_graph(&model, path, &err) == 0, "%s", err.msg);
 	close(fd);
 	tg_done(&t);
 	memset(steps, 0, sizeof steps);

@@ -89,7 +89,7 @@ START_TEST(test_measure_once)
 	p.format = FORMAT_Q4_0;
 	ck_assert_int_eq(tiny_model(&t, &p), 0);
 	ck_assert_int_eq(tg_memfd(t.data, t.n, &fd, path), 0);
-	ck_assert_msg(model_open(&m, path, &err) == 0, "%s", err.msg);
+	ck_assert_msg(model_open_graph(&m, path, &err) == 0, "%s", err.msg);
 	while (m.graph.tensors[w].format != FORMAT_Q4_0)
 		w++;
 	ck_assert_msg(tune_tile(ops, &info, &m.graph, w, &o, &first, &err) == 0, "%s", err.msg);
