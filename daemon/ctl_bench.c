@@ -51,6 +51,7 @@ struct result {
 	uint64_t bytes;
 	double ops;
 	double read_bytes_per_s; /* what the device reads, around all runs */
+	uint64_t steps, launches, allocs; /* of all timed runs together */
 };
 
 struct bench {
@@ -370,6 +371,12 @@ static void print_result(struct bench *b, const struct result *r)
 	jw_kdouble(&b->json, "ops", r->ops);
 	bench_share_json(&b->peak, r->read_bytes_per_s, r->ops / r->seconds, bytes_per_s, &b->json);
 	jw_kint(&b->json, "repeat", b->repeat);
+	jw_key(&b->json, "steps");
+	jw_uint(&b->json, r->steps);
+	jw_key(&b->json, "launches");
+	jw_uint(&b->json, r->launches);
+	jw_key(&b->json, "allocations");
+	jw_uint(&b->json, r->allocs);
 	jw_kdouble(&b->json, "tokens_per_second_min", tokens / r->slowest_s);
 	jw_kdouble(&b->json, "tokens_per_second_max", tokens / r->fastest_s);
 	jw_kdouble(&b->json, "tokens_per_second_mean", tokens / r->mean_s);
@@ -385,27 +392,59 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Warms up with the shapes of the test, runs it `repeat` times and keeps the result. `batch` 0:
- * prefill. */
+/* Runs the shapes of a test once, untimed. */
+static int warm_up(struct bench *b, uint32_t batch, uint32_t n_tok, struct err *reterr)
+{
+	uint32_t chunk = engine_get_plan(b->engine)->batch_tok;
+	int64_t ns;
+	int r;
+
+	if (batch)
+		return run_decode(b, batch, n_tok < WARM_STEPS ? n_tok : WARM_STEPS, false, &ns, reterr);
+	r = run_prefill(b, n_tok < chunk ? n_tok : chunk, false, &ns, reterr);
+	if (!r && n_tok > chunk && n_tok % chunk)
+		r = run_prefill(b, n_tok % chunk, false, &ns, reterr);
+	return r;
+}
+
+/* What the engine did between two looks at its counters. */
+static void count_work(struct result *res, const struct engine_stats *before, const struct engine_stats *after)
+{
+	res->steps = after->steps - before->steps;
+	res->launches = after->launches - before->launches;
+	res->allocs = after->allocs - before->allocs;
+}
+
+static void add_result(struct bench *b, struct result *res, double *times)
+{
+	const double rows = (double)res->batch * res->tokens;
+	const uint32_t n = b->repeat;
+	const bool decode = strcmp(res->test, "decode") == 0;
+
+	qsort(times, n, sizeof(*times), by_value);
+	res->seconds = times[n / 2];
+	res->fastest_s = times[0];
+	res->slowest_s = times[n - 1];
+	for (uint32_t i = 0; i < n; i++)
+		res->mean_s += times[i] / n;
+	res->bytes = decode ? decode_bytes(b, res->batch, res->tokens) : prefill_bytes(b, res->tokens);
+	/* of a prompt only the last token needs logits */
+	res->ops = 2.0 * rows * (double)b->body_elems + 2.0 * (decode ? rows : 1) * (double)b->head_elems;
+	b->results[b->n_results++] = *res;
+}
+
+/* Warms up, runs the test `repeat` times and keeps the result. `batch` 0: prefill. */
 static int measure(struct bench *b, uint32_t batch, struct err *reterr)
 {
 	struct result res = {.test = batch ? "decode" : "prefill",
 			     .batch = batch ? batch : 1,
 			     .tokens = batch ? b->decode_tok : b->prefill_tok};
-	uint32_t chunk = engine_get_plan(b->engine)->batch_tok;
 	double *times = calloc(b->repeat, sizeof(*times));
+	struct engine_stats before, after;
 	int64_t ns = 0;
-	int r = 0;
+	int r = times ? warm_up(b, batch, res.tokens, reterr) : err_set(reterr, -ENOMEM, "out of memory");
 
-	if (!times)
-		r = err_set(reterr, -ENOMEM, "out of memory");
-	if (batch && !r)
-		r = run_decode(b, batch, res.tokens < WARM_STEPS ? res.tokens : WARM_STEPS, false,
-			       &ns, reterr);
-	else if (!r)
-		r = run_prefill(b, res.tokens < chunk ? res.tokens : chunk, false, &ns, reterr);
-	if (!r && !batch && res.tokens > chunk && res.tokens % chunk)
-		r = run_prefill(b, res.tokens % chunk, false, &ns, reterr);
+	engine_get_stats(b->engine, &before);
 	/* peaks before, between and after: memory's speed drifts */
 	for (uint32_t i = 0; i <= b->repeat && !r; i++) {
 		r = bench_peak_measure(&b->peak, reterr);
@@ -417,20 +456,10 @@ static int measure(struct bench *b, uint32_t batch, struct err *reterr)
 		times[i] = (double)(ns > 0 ? ns : 1) / 1e9;
 	}
 	progress(b, res.test, res.batch, 1, 1);
-	if (!r) {
-		qsort(times, b->repeat, sizeof(*times), by_value);
-		res.seconds = times[b->repeat / 2];
-		res.fastest_s = times[0];
-		res.slowest_s = times[b->repeat - 1];
-		for (uint32_t i = 0; i < b->repeat; i++)
-			res.mean_s += times[i] / b->repeat;
-		res.bytes =
-			batch ? decode_bytes(b, batch, res.tokens) : prefill_bytes(b, res.tokens);
-		res.ops = 2.0 * (double)res.batch * res.tokens * (double)b->body_elems;
-		/* of a prompt only the last token needs logits */
-		res.ops += 2.0 * (batch ? (double)batch * res.tokens : 1) * (double)b->head_elems;
-		b->results[b->n_results++] = res;
-	}
+	engine_get_stats(b->engine, &after);
+	count_work(&res, &before, &after);
+	if (!r)
+		add_result(b, &res, times);
 	free(times);
 	return r;
 }
