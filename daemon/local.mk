@@ -15,7 +15,7 @@ tests_unit_test_notify_LDADD = $(UNIT_LIBS)
 endif
 
 libdaemon_a_SOURCES += daemon/scheduler.c daemon/sched_batch.c daemon/sched_draft.c daemon/sched_emit.c \
-  daemon/draft.c daemon/draft.h daemon/sched_internal.h \
+  $(DAEMON_BARE) daemon/sched_internal.h \
   daemon/sched_job.c daemon/sched_queue.c daemon/sched_stats.c daemon/sched_tell.c daemon/sched_thread.c \
   daemon/stop.c daemon/stop.h
 if HAVE_CHECK
@@ -57,6 +57,7 @@ dist_check_SCRIPTS += tests/e2e/service.sh
 
 bin_PROGRAMS += driftctl
 # What the verbs for devices and models take: tests/gpu.sh builds them with no library but libm.
+DAEMON_BARE = daemon/draft.c daemon/draft.h
 CTL_BARE = daemon/driftctl.c daemon/ctl.h daemon/ctl_bench.c daemon/ctl_bench.h daemon/ctl_bench_peak.c \
   daemon/ctl_bench_explain.c daemon/ctl_devices.c daemon/ctl_kernels.c daemon/ctl_plan.c daemon/ctl_util.c
 driftctl_SOURCES = $(CTL_BARE) daemon/ctl_chat.c daemon/ctl_http.c daemon/ctl_http.h daemon/ctl_reply.c \

@@ -27,3 +27,7 @@ tests_e2e_emptydev_LDADD = $(LIBS_ALL)
 CLEANFILES += tests/e2e/emptydev
 EXTRA_DIST += tests/e2e/run tests/e2e/kl.py tests/e2e/memory.py tests/e2e/server.py tests/e2e/smoke.py \
   tests/e2e/streams.py
+
+# For a machine with a GPU and little else. The stage tests/gpu/run of ./check goes through it with a small model.
+EXTRA_DIST += tests/gpu/answers.c tests/gpu/bare/check.c tests/gpu/bare/check.h tests/gpu/bare/check_test.c \
+  tests/gpu/build.sh

@@ -160,7 +160,7 @@ static int nothing(struct be_info *ret, size_t cap, const char *why)
 		return 0;
 	*ret = (struct be_info){.backend = "cuda", .name = "none", .vendor = "NVIDIA", .driver = "none",
 				.type = BE_GPU};
-	snprintf(ret->why_not, sizeof(ret->why_not), "%s", why);
+	snprintf(ret->why_not, sizeof(ret->why_not), "%.199s", why);
 	return 1;
 }
 

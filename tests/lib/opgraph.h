@@ -50,6 +50,6 @@ void test_run_device(const struct graph *g, const struct engine_options *o,
 		     const struct be_info *dev, const struct be_ops *ops,
 		     const struct test_step *steps, uint32_t n_steps, float *ret);
 
-/* Every usable device of a backend that runs kernels, taken for a GPU with matrix units where TEST_AS_GPU is defined;
- * returns how many (at most cap). */
+/* Every usable device that runs kernels, or the one that TEST_DEVICE names in the environment ("cuda:0"), without
+ * which the test fails then; returns how many (at most cap). */
 uint32_t test_devices(const struct be_ops **ret_ops, struct be_info *ret, uint32_t cap);
