@@ -281,7 +281,8 @@ void engine_get_stats(const struct engine *e, struct engine_stats *ret)
 				     .prefix_query_tok = p.query_tok,
 				     .builds_source = s.builds_source,
 				     .builds_binary = s.builds_binary,
-				     .allocs = s.allocs};
+				     .allocs = s.allocs,
+				     .replays = s.replays};
 }
 
 int engine_seq_new(struct engine *e, const uint32_t *tokens, uint32_t n_tok, bool no_cache,

@@ -91,7 +91,7 @@ struct engine_stats {
 	uint32_t pages_cached;              /* kept only for the prefix index; can be had at once */
 	uint64_t steps, launches, rows;
 	uint64_t prefix_hit_tok, prefix_query_tok;
-	uint64_t builds_source, builds_binary, allocs; /* allocs: on the device, since the engine was opened */
+	uint64_t builds_source, builds_binary, allocs, replays; /* of the device, since it was opened */
 };
 void engine_get_stats(const struct engine *e, struct engine_stats *ret);
 

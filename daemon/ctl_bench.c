@@ -51,7 +51,7 @@ struct result {
 	uint64_t bytes;
 	double ops;
 	double read_bytes_per_s; /* what the device reads, around all runs */
-	uint64_t steps, launches, allocs; /* of all timed runs together */
+	uint64_t steps, launches, replays, allocs; /* of all timed runs together */
 };
 
 struct bench {
@@ -375,6 +375,8 @@ static void print_result(struct bench *b, const struct result *r)
 	jw_uint(&b->json, r->steps);
 	jw_key(&b->json, "launches");
 	jw_uint(&b->json, r->launches);
+	jw_key(&b->json, "replays");
+	jw_uint(&b->json, r->replays);
 	jw_key(&b->json, "allocations");
 	jw_uint(&b->json, r->allocs);
 	jw_kdouble(&b->json, "tokens_per_second_min", tokens / r->slowest_s);
@@ -412,6 +414,7 @@ static void count_work(struct result *res, const struct engine_stats *before, co
 {
 	res->steps = after->steps - before->steps;
 	res->launches = after->launches - before->launches;
+	res->replays = after->replays - before->replays;
 	res->allocs = after->allocs - before->allocs;
 }
 

@@ -29,5 +29,6 @@ EXTRA_DIST += tests/e2e/run tests/e2e/kl.py tests/e2e/memory.py tests/e2e/server
   tests/e2e/streams.py
 
 # For a machine with a GPU and little else. The stage tests/gpu/run of ./check goes through it with a small model.
-EXTRA_DIST += tests/gpu/answers.c tests/gpu/bare/check.c tests/gpu/bare/check.h tests/gpu/bare/check_test.c \
-  tests/gpu/build.sh
+EXTRA_DIST += tests/gpu.sh tests/gpu/answers.c tests/gpu/bare/check.c tests/gpu/bare/check.h \
+  tests/gpu/bare/check_test.c tests/gpu/build.sh tests/gpu/ggufio.py tests/gpu/kl.py tests/gpu/peaks.py \
+  tests/gpu/pick.py tests/gpu/report.py tests/gpu/run tests/gpu/synth.py

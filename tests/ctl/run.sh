@@ -295,7 +295,7 @@ has out '\{"test":"decode","batch":3,"tokens":6,'
 has out '"bytes_per_second":[0-9]'
 has out '\]$'
 # a step for each token, and nothing allocated while it runs
-has out '"test":"decode","batch":3,.*"repeat":1,"steps":6,"launches":[1-9][0-9]*,"allocations":0,'
+has out '"test":"decode","batch":3,.*"repeat":1,"steps":6,"launches":[1-9][0-9]*,"replays":[0-9]+,"allocations":0,'
 run 0 bench -m tiny.gguf -d reference -p 40 -n 6 -b 1,3 -r 2
 has out '^prefill +1 +40 +[0-9.]+ tok/s'
 has out '^decode +3 +6 +[0-9.]+ tok/s'

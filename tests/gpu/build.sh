@@ -62,10 +62,10 @@ for with in '' "-I$CUDA_HOME/include -L$CUDA_HOME/lib64"; do
 done
 version=$(sed -n 's/^AC_INIT(\[[^]]*\], \[\([^]]*\)\].*/\1/p' configure.ac)
 flags=$(sed -n 's/^drift_cflags="\(-std[^"]*\)"$/\1/p' configure.ac)
-[ -n "$version" ] && [ -n "$flags" ] || {
+if [ -z "$version" ] || [ -z "$flags" ]; then
   echo "build.sh: no version or no flags in configure.ac" >&2
   exit 1
-}
+fi
 cat >"$out/flags" <<EOF
 -I. -Itests/gpu/bare -D_GNU_SOURCE $defines -DPACKAGE_VERSION="\\"$version\\""
 -DCONFIGURE_SUMMARY="\\"bare build: cuda$has\\"" $flags $CFLAGS -pthread $opencl_flags

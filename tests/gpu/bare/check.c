@@ -230,7 +230,7 @@ void srunner_run_all(SRunner *r, enum print_output how)
 	printf("Running suite(s): %s\n", r->suite->name);
 	for (const struct bare_case *c = r->suite->cases; c; c = c->next) {
 		for (int i = 0; i < c->n_runs; i++) {
-			if (only && strcmp(only, c->runs[i].test->name) != 0)
+			if (only && *only && strcmp(only, c->runs[i].test->name) != 0)
 				continue;
 			if (r->at++ % r->parts != r->part)
 				continue;
