@@ -31,7 +31,7 @@ static const char *const dot_names[] = {[BE_DOT_PORTABLE] = "portable",
 					[BE_DOT_DP4A] = "dp4a"};
 
 static const char *const mma_names[] = {
-	[BE_MMA_NONE] = "none", [BE_MMA_SM75] = "8x8x16", [BE_MMA_SM80] = "16x8x32"};
+	[BE_MMA_NONE] = "none", [BE_MMA_PORTABLE] = "portable", [BE_MMA_SM75] = "8x8x16", [BE_MMA_SM80] = "16x8x32"};
 
 #define NAME_BYTES 48
 

@@ -267,7 +267,7 @@ static int run(struct listing *l)
 {
 	const struct ctl_engine_args *a = l->args;
 	struct model m = {0};
-	int r = model_open(&m, a->model, &l->err);
+	int r = model_open_graph(&m, a->model, &l->err);
 
 	jw_init(&l->w, &l->out);
 	l->model = m.id;

@@ -51,5 +51,6 @@ void test_run_device(const struct graph *g, const struct engine_options *o,
 		     const struct test_step *steps, uint32_t n_steps, float *ret);
 
 /* Every usable device that runs kernels, or the one that TEST_DEVICE names in the environment ("cuda:0"), without
- * which the test fails then; returns how many (at most cap). */
+ * which the test fails then; taken for a GPU with matrix units where TEST_AS_GPU is defined and no device is named.
+ * Returns how many (at most cap). */
 uint32_t test_devices(const struct be_ops **ret_ops, struct be_info *ret, uint32_t cap);
