@@ -221,12 +221,10 @@ int blueprint_init(struct blueprint *b, const struct graph *g, const struct engi
 			       o->disable & FEATURE_SPLIT ? 0 : dev->compute_units * BUSY_ITEMS, reterr);
 	if (r < 0)
 		goto fail;
-	target.images = false;
-	if (o->storage == STORAGE_TEXTURE2D)
-		kgen_target_images(&target);
+	target.images = o->storage == STORAGE_TEXTURE2D;
 	target.inner_rows = !(o->disable & FEATURE_INNER_ROWS) && !target.images && dev->type == BE_CPU;
 	r = layout_init(&b->layout, &b->fused, dev, o->storage, o->plan, p->batch_tok, b->out_rows,
-			target.inner_rows, reterr);
+			target.inner_rows, target.mma != BE_MMA_NONE, reterr);
 	if (r == 0)
 		r = lower(b, &target, reterr);
 	if (r < 0)

@@ -64,13 +64,6 @@ int kgen_target(const struct be_info *dev, uint32_t head_dim, uint32_t disable, 
 	return 0;
 }
 
-void kgen_target_images(struct kgen_target *t)
-{
-	t->images = true;
-	t->mma = BE_MMA_NONE;
-	t->w_lanes = t->lanes;
-}
-
 const char *kgen_options(const struct kgen_target *t)
 {
 	return t->options;

@@ -38,7 +38,7 @@ struct kgen_target {
 	enum be_dialect dialect;
 	enum be_dot dot;
 	uint32_t lanes;       /* rows a vector: 16 and 8 where a CPU's registers hold them, 4 on GPUs */
-	enum be_mma mma;      /* products of quantized weights by matrix units: linear_mma.k */
+	enum be_mma mma;      /* products of quantized weights by matrix units: linear_mma.k; int8 are in buffers then */
 	uint32_t w_lanes;     /* rows a half tile of a quantized weight: lanes, or what matrix units want */
 	uint32_t group;       /* work-items that share a row: 1 on a CPU */
 	uint32_t group_wide;  /* work-items a group where each has a tile of its own */
@@ -100,9 +100,6 @@ enum {
 #define SYNC_GAVE_UP 32       /* in a step kernel's barrier, in ints: see step.k */
 #define SYNC_DRAWN 48
 #define SYNC_BYTES ((SYNC_DRAWN + 16 * STEP_WORKERS_MAX) * 4)
-
-/* Textures are used: what doesn't go with them is left out. */
-void kgen_target_images(struct kgen_target *t);
 
 /* Chooses for a device; `head_dim` limits the lanes: 2 * lanes must divide it. 0, or -ENOTSUP when no
  * width divides it. `disable`: bits of enum feature. */

@@ -33,7 +33,7 @@ static void lifetimes(struct layout *l, const struct graph *g)
 }
 
 static int sizes(struct layout *l, const struct graph *g, const struct be_info *dev,
-		 enum storage_kind storage, uint32_t rows, uint32_t out_rows, bool inner_rows,
+		 enum storage_kind storage, uint32_t rows, uint32_t out_rows, bool inner_rows, bool int_buffers,
 		 struct err *reterr)
 {
 	const size_t w = (size_t)1 << TEXTURE_W_LOG2;
@@ -47,7 +47,7 @@ static int sizes(struct layout *l, const struct graph *g, const struct be_info *
 		size_t texels;
 		b->ints = tensor->format == FORMAT_I8;
 		b->slices = b->ints ? (tensor->channels + 15) / 16 : (tensor->channels + 3) / 4;
-		b->storage = is_planned(tensor) ? storage : STORAGE_BUFFER;
+		b->storage = is_planned(tensor) && !(b->ints && int_buffers) ? storage : STORAGE_BUFFER;
 		b->inner = inner_rows && b->ints && b->storage == STORAGE_BUFFER;
 		if (b->ints) /* products read whole groups of rows, and drop what they made of the rest */
 			n = (n + INNER_ROWS - 1) / INNER_ROWS * INNER_ROWS;
@@ -95,12 +95,12 @@ static void collect(struct records *out, const struct layout *l, const struct gr
 	}
 }
 
-static int place_textures(struct layout *l, const struct graph *g, struct records *rec,
+static int place_textures(struct layout *l, const struct graph *g, struct records *rec, bool int_buffers,
 			  enum plan_mode mode, struct err *reterr)
 {
 	const size_t row_bytes = (size_t)TEXEL_BYTES << TEXTURE_W_LOG2;
 
-	for (int ints = 0; ints < 2; ints++) {
+	for (int ints = 0; ints < (int_buffers ? 1 : 2); ints++) {
 		struct plan_objects p = {0};
 		collect(rec, l, g, ints);
 		int r = plan_greedy_objects(rec->r, rec->n, row_bytes, PLAN_BY_SIZE, &p);
@@ -126,13 +126,14 @@ static int place_textures(struct layout *l, const struct graph *g, struct record
 	return 0;
 }
 
-static int place_buffers(struct layout *l, const struct graph *g, struct records *rec, size_t align,
+/* Those of `ints` 0 or 1 alone, or all where it is -1. */
+static int place_buffers(struct layout *l, const struct graph *g, struct records *rec, int ints, size_t align,
 			 enum plan_mode mode, struct err *reterr)
 {
 	struct plan best = {0}, naive = {0};
 	struct layout_object arena = {.kind = BE_MEM_ACTIVATIONS};
 
-	collect(rec, l, g, -1);
+	collect(rec, l, g, ints);
 	int r = plan_best(rec->r, rec->n, align, &best);
 	if (r == 0)
 		r = plan_naive(rec->r, rec->n, align, &naive);
@@ -141,8 +142,9 @@ static int place_buffers(struct layout *l, const struct graph *g, struct records
 		goto out;
 	}
 	const struct plan *use = mode == PLAN_NAIVE ? &naive : &best;
-	l->planned_bytes = best.total;
-	l->act_bytes = arena.bytes = use->total;
+	arena.bytes = use->total;
+	l->planned_bytes += best.total;
+	l->act_bytes += use->total;
 	for (uint32_t i = 0; i < rec->n; i++) {
 		l->bindings[rec->tensor[i]].object = l->n_objects;
 		l->bindings[rec->tensor[i]].offset = use->offsets[i];
@@ -157,7 +159,7 @@ out:
 
 int layout_init(struct layout *l, const struct graph *g, const struct be_info *dev,
 		enum storage_kind storage, enum plan_mode mode, uint32_t rows, uint32_t out_rows,
-		bool inner_rows, struct err *reterr)
+		bool inner_rows, bool int_buffers, struct err *reterr)
 {
 	struct records rec = {0};
 	struct plan naive = {0};
@@ -178,7 +180,7 @@ int layout_init(struct layout *l, const struct graph *g, const struct be_info *d
 		goto out;
 	}
 	lifetimes(l, g);
-	r = sizes(l, g, dev, storage, rows, out_rows, inner_rows, reterr);
+	r = sizes(l, g, dev, storage, rows, out_rows, inner_rows, int_buffers, reterr);
 	if (r < 0)
 		goto out;
 	collect(&rec, l, g, -1);
@@ -190,8 +192,10 @@ int layout_init(struct layout *l, const struct graph *g, const struct be_info *d
 		goto out;
 	}
 	l->naive_bytes = naive.total;
-	r = storage == STORAGE_TEXTURE2D ? place_textures(l, g, &rec, mode, reterr)
-					 : place_buffers(l, g, &rec, align, mode, reterr);
+	if (storage == STORAGE_TEXTURE2D)
+		r = place_textures(l, g, &rec, int_buffers, mode, reterr);
+	if (r == 0 && (storage != STORAGE_TEXTURE2D || int_buffers))
+		r = place_buffers(l, g, &rec, storage == STORAGE_TEXTURE2D ? 1 : -1, align, mode, reterr);
 	if (r == 0 && g->logits != TENSOR_NONE && l->bindings[g->logits].bound) {
 		struct binding *b = &l->bindings[g->logits];
 		b->object = l->n_objects;

@@ -50,10 +50,11 @@ struct layout {
 };
 
 /* Binds all activations of `g` (fused) for steps of at most `rows` rows, `out_rows` of them with
- * logits. `inner_rows`: in buffers the int8 of INNER_ROWS rows stand side by side. The logits are a buffer of
+ * logits. `inner_rows`: in buffers the int8 of INNER_ROWS rows stand side by side. `int_buffers`: int8
+ * are in buffers whatever `storage` says. The logits are a buffer of
  * their own, of kind BE_MEM_STEP. 0; -EINVAL; -ENOTSUP where the
  * device has no images; -ENOMEM. Any thread. */
 int layout_init(struct layout *l, const struct graph *g, const struct be_info *dev,
                 enum storage_kind storage, enum plan_mode mode, uint32_t rows, uint32_t out_rows,
-                bool inner_rows, struct err *reterr);
+                bool inner_rows, bool int_buffers, struct err *reterr);
 void layout_done(struct layout *l); /* zeroed is fine */

@@ -76,25 +76,30 @@ static int n_storages = 2;
 
 static void storages_for(enum format f)
 {
+#ifdef TEST_AS_GPU
+	n_storages = f == FORMAT_Q8_0 ? 2 : 1;
+#else
 	n_storages = f <= FORMAT_Q4_1 || f == FORMAT_Q8_0 || f == FORMAT_BF16 ? 2 : 1;
+#endif
 }
 
-/* On all devices and in both storages, for steps of 1, 3 and 21 rows. */
+/* On all devices and in both storages, for steps of few and of many rows. */
 static void compare_all(const struct graph *g, const char *what, float tolerance)
 {
-	static const uint32_t sizes[] = {1, 3, 21}, pages[] = {3, 1};
+	static const uint32_t sizes[] = {1, 3, 21, 50}, pages[] = {3, 1};
+	enum { N = sizeof sizes / sizeof *sizes };
 	ck_assert_msg(n_devs > 0, "no usable device: install pocl-opencl-icd");
 	for (uint32_t d = 0; d < n_devs; d++) {
 		for (int storage = 0; storage < n_storages; storage++) {
 			if (storage && !devs[d].images)
 				continue;
-			struct engine_options o = {.batch_tok = 32, .parallel = 32, .storage = (enum storage_kind)storage,
+			struct engine_options o = {.batch_tok = 64, .parallel = 64, .storage = (enum storage_kind)storage,
 						   .plan = PLAN_GREEDY, .kv_tok = 512};
-			struct test_step steps[3];
+			struct test_step steps[N];
 			memset(steps, 0, sizeof steps);
-			for (int i = 0; i < 3; i++)
+			for (int i = 0; i < N; i++)
 				test_step_sequence(&steps[i], 0, sizes[i], pages, 2, 77 + (uint64_t)i, ROWS_TABLE);
-			float e = test_compare(g, &o, &devs[d], dev_ops[d], steps, 3);
+			float e = test_compare(g, &o, &devs[d], dev_ops[d], steps, N);
 			printf("%-34s %s:%u %-9s largest error %.2g\n", what, devs[d].backend, devs[d].index,
 			       storage ? "texture2d" : "buffer", (double)e);
 			ck_assert_msg(e <= tolerance, "%s on %s:%u: error %g", what, devs[d].backend, devs[d].index, (double)e);
