@@ -51,6 +51,7 @@ struct be_info {
 	size_t align_bytes; /* offsets inside a buffer are multiples of this */
 	bool host_memory;   /* the device's memory is the host's own */
 	bool absent;        /* not there: these are facts of a table, for looking only (be_facts) */
+	bool lists;         /* launches can be recorded */
 	bool images, fp16;
 	size_t image_w_max, image_h_max; /* texels of a 2D image */
 };

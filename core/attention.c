@@ -69,6 +69,15 @@ int attention_cut_init(struct attention_cut *c, struct graph *g, const struct kg
 	return 0;
 }
 
+uint32_t attention_groups_max(const struct attention_cut *c, uint32_t rows, uint32_t context_tok, bool split)
+{
+	/* g groups of rows are spread over r <= busy / (g items) + 1 runs, rounded to less than twice as many */
+	const uint64_t spread = 2 * (uint64_t)div_up(c->busy, c->items) + 2 * (uint64_t)rows;
+	const uint64_t all = (uint64_t)rows * div_up(context_tok, ATTENTION_PART_TOK);
+
+	return split ? (uint32_t)(spread < all ? spread : all) : rows;
+}
+
 void attention_step_cut(const struct attention_cut *c, const struct step_rows *s, struct attention_step *ret)
 {
 	uint32_t keys = 1, per = 1;

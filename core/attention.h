@@ -39,6 +39,8 @@ struct attention_step {
 	uint32_t groups; /* of rows, times runs of partitions: y of the launch */
 	bool split;      /* partitions are spread, and to be joined */
 };
+/* The most that `groups` can be for up to `rows` rows, split or not. */
+uint32_t attention_groups_max(const struct attention_cut *c, uint32_t rows, uint32_t context_tok, bool split);
 void attention_step_cut(const struct attention_cut *c, const struct step_rows *s, struct attention_step *ret);
 
 /* Bytes of KV_PAGE_TOK tokens of one head's K, or V. */

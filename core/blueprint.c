@@ -68,6 +68,7 @@ static void sections(struct blueprint *b, const struct graph *g, size_t align)
 		[STEP_ROPE] = rows * g->head_dim * sizeof(float),
 		[STEP_COPY] = 2 * 4,
 		[STEP_SHAPE] = 2 * 4,
+		[STEP_COUNT] = 2 * 4,
 		[STEP_TABLES] = (size_t)p->parallel * b->table_stride * 4,
 	};
 	size_t at = 0;

@@ -93,6 +93,8 @@ static struct stage_place stage_place(const void *ud, const struct karg *a)
 		p.object = OBJECT_BEST;
 		break;
 	case KARG_ROWS:
+		p.object = OBJECT_STEP;
+		p.offset_bytes = b->section_offset[STEP_COUNT] + a->index * sizeof(int32_t);
 		break;
 	}
 	return p;
@@ -114,7 +116,7 @@ struct be_mem *device_object(const struct device *d, uint32_t i)
 
 static struct be_arg make_arg(const struct device *d, const struct karg *a)
 {
-	if (a->type == KARG_ROWS)
+	if (a->type == KARG_ROWS && !d->b->lowered.gen.target.rows_in_memory)
 		return (struct be_arg){.type = BE_ARG_VALUE, .bytes = 4};
 	const struct stage_place p = stage_place(d, a);
 	const bool image =
@@ -219,14 +221,25 @@ static int build(struct device *d, struct progcache *cache, const struct progcac
 	return d->ops->build(d->dev, &src, &d->prog, reterr);
 }
 
-/* Runs steps of 1, 4 and 8 rows of token 0 into page 0, which belongs to nobody yet, and copies that
- * page onto itself: drivers compile (or load) a kernel at its first launch. */
+/* One row, and as many as the variants of products for several rows begin with. */
+static void warm_up_sizes(const struct device *d, uint32_t most, uint32_t ret[LAUNCH_VARIANTS])
+{
+	const struct lowered *l = &d->b->lowered;
+
+	for (uint32_t v = 0; v < LAUNCH_VARIANTS; v++)
+		ret[v] = v ? 4 * v : 1;
+	for (uint32_t i = 0; i < l->n_step; i++)
+		for (uint32_t v = 1; v < l->launches[i].n_variants; v++)
+			ret[v] = l->launches[i].cols[v - 1] < most ? l->launches[i].cols[v - 1] + 1 : most;
+}
+
+/* Runs steps of a few sizes of token 0 into pages that belong to nobody yet, and copies one onto itself: drivers
+ * compile (or load) a kernel at its first launch. */
 static int warm_up(struct device *d, const struct engine_options *o, struct err *reterr)
 {
-	enum { N = 8 };
+	enum { N = 64 };
 	const struct graph *g = &d->b->fused;
-	static const uint32_t sizes[LAUNCH_VARIANTS] = {1, 4, 8};
-	uint32_t zeros[N] = {0}, iota[N] = {0, 1, 2, 3, 4, 5, 6, 7}, pos[N] = {0, 1, 2, 3, 4, 5, 6, 7};
+	uint32_t sizes[LAUNCH_VARIANTS], zeros[N] = {0}, iota[N], pos[N];
 	struct step_rows s = {.token = zeros, .pos = pos, .slot = iota, .table = zeros, .out_row = iota,
 			      .n_tables = 1, .table_stride = d->b->table_stride};
 	uint32_t *table = calloc(d->b->table_stride, sizeof *table);
@@ -238,6 +251,11 @@ static int warm_up(struct device *d, const struct engine_options *o, struct err 
 		r = err_set(reterr, -ENOMEM, "out of memory warming up");
 	s.tables = table;
 	s.rope = rope;
+	for (uint32_t i = 0; i < N; i++)
+		iota[i] = pos[i] = i;
+	warm_up_sizes(d, N, sizes);
+	if (table && d->b->table_stride > 1)
+		table[1] = 1 % d->b->n_pages;
 	/* the first with so many keys that attention is split, if it ever is */
 	pos[0] = d->b->plan.context_tok - 1 < 2 * ATTENTION_PART_TOK ? d->b->plan.context_tok - 1
 								      : 2 * ATTENTION_PART_TOK;
@@ -245,7 +263,7 @@ static int warm_up(struct device *d, const struct engine_options *o, struct err 
 		progress(o, "compiling kernels", (double)i / LAUNCH_VARIANTS);
 		s.n_rows = sizes[i] < d->b->plan.batch_tok ? sizes[i] : d->b->plan.batch_tok;
 		s.n_out = s.n_rows < d->b->out_rows ? s.n_rows : d->b->out_rows;
-		if (s.n_rows > d->b->plan.context_tok)
+		if (s.n_rows > d->b->plan.context_tok || s.n_rows > d->b->n_pages * KV_PAGE_TOK)
 			break;
 		r = device_run(d, &s, reterr);
 		pos[0] = 0;
@@ -309,6 +327,8 @@ int device_open(const struct blueprint *b, const struct be_ops *ops, const struc
 	}
 	if (r == 0)
 		r = warm_up(d, o, reterr);
+	if (r == 0)
+		r = device_replay_init(d, reterr);
 	if (r == 0 && fresh)
 		store_binary(d, &cache, &key);
 	progcache_done(&cache);
@@ -326,6 +346,7 @@ void device_close(struct device *d)
 		return;
 	if (d->dev) {
 		device_wait(d, NULL);
+		device_replay_done(d);
 		for (uint32_t i = 0; d->weights && i < d->b->weights.n_shards; i++)
 			d->ops->mem_free(d->dev, d->weights[i]);
 		for (uint32_t i = 0; d->kv && i < d->b->kv.n_shards; i++)

@@ -30,7 +30,7 @@ static void set_args(const struct device *d, const struct klaunch *k, const stru
 {
 	memcpy(args, from, k->n_args * sizeof *args);
 	for (uint32_t i = 0; i < k->n_args && set; i++) {
-		if (k->args[i].type == KARG_STEP)
+		if (k->args[i].type == KARG_STEP || (k->args[i].type == KARG_ROWS && args[i].type == BE_ARG_BUFFER))
 			args[i].offset += set * d->b->section_bytes;
 		if (k->args[i].type == KARG_BEST || k->args[i].type == KARG_DRAWN)
 			args[i].offset += set * d->b->best_bytes;
@@ -47,7 +47,8 @@ static int launch(struct device *d, uint32_t index, uint32_t set, const struct s
 	if (shape.kernel == KERNEL_NONE)
 		return 0;
 	set_args(d, k, d->args + (size_t)index * LAUNCH_ARGS_MAX, set, args);
-	args[k->n_args - 1].offset = n;
+	if (args[k->n_args - 1].type == BE_ARG_VALUE)
+		args[k->n_args - 1].offset = n;
 	const struct be_launch l = {.prog = d->prog,
 				    .entry = d->b->lowered.gen.names[shape.kernel],
 				    .group = shape.group,
@@ -98,8 +99,7 @@ static int launch_stages(struct device *d, uint32_t first, uint32_t stop, uint32
 	return d->ops->launch(d->dev, &l, reterr);
 }
 
-/* Plain launches: [first, stop) of step `set`, one by one. */
-static int launch_list(struct device *d, uint32_t first, uint32_t stop, uint32_t set, const struct step_rows *s,
+int device_launch_list(struct device *d, uint32_t first, uint32_t stop, uint32_t set, const struct step_rows *s,
 		       struct err *reterr)
 {
 	int r = 0;
@@ -206,8 +206,7 @@ static int read_results(struct device *d, const struct step_rows *s, struct err 
 
 	for (uint32_t set = 0; d->best && s->best && set <= s->n_more && r == 0; set++) {
 		const size_t bytes = (size_t)s->n_out * chunks * 8;
-		const uint32_t at = set + (d->b->n_sets > 1);
-		r = d->ops->read(d->dev, d->best, at * d->b->best_bytes, d->best_host + set * bytes / 4, bytes,
+		r = d->ops->read(d->dev, d->best, device_best_at(d, s, set) * d->b->best_bytes, d->best_host + set * bytes / 4, bytes,
 				 reterr);
 	}
 	for (uint32_t first = 0, n; first < s->n_out && r == 0; first += n) {
@@ -254,10 +253,14 @@ int device_logits(struct device *d, const struct step_rows *s, uint32_t i, struc
 static int queue_step(struct device *d, const struct step_rows *s, struct err *reterr)
 {
 	const uint32_t n = d->b->lowered.n_step;
+	struct be_list *list = d->claimed ? NULL : device_replay_find(d, s);
 	int r = d->claimed ? launch_stages(d, 0, n, 0, 1 + s->n_more, d->workers, s, reterr) : 0;
 
-	for (uint32_t set = 0; !d->claimed && set <= s->n_more && r == 0; set++)
-		r = launch_list(d, 0, n, set, s, reterr);
+	d->replayed = list != NULL;
+	if (list)
+		r = device_replay(d, list, s, reterr);
+	for (uint32_t set = 0; !d->claimed && !list && set <= s->n_more && r == 0; set++)
+		r = device_launch_list(d, 0, n, set, s, reterr);
 	if (r == 0 && s->n_out)
 		r = read_results(d, s, reterr);
 	if (r == 0 && d->claimed)
@@ -282,6 +285,7 @@ static int write_set(struct device *d, uint32_t set, const struct step_rows *s, 
 	put(d, set, STEP_TABLES, s->tables, table_bytes);
 	put_rope(d, set, s);
 	put(d, set, STEP_SHAPE, d->attention.shape, sizeof d->attention.shape);
+	put(d, set, STEP_COUNT, (const uint32_t[]){s->n_rows, s->n_out}, 2 * sizeof(uint32_t));
 	return d->ops->write(d->dev, d->step, set * b->section_bytes, section(d, set, 0),
 			     b->section_offset[STEP_TABLES] + table_bytes, reterr);
 }
@@ -358,7 +362,7 @@ int device_profile(struct device *d, const struct step_rows *s, int64_t *ret_ns,
 	int r = write_params(d, s, reterr);
 
 	if (r == 0)
-		r = launch_list(d, 0, d->b->lowered.n_step, 0, s, reterr);
+		r = device_launch_list(d, 0, d->b->lowered.n_step, 0, s, reterr);
 	int w = device_wait(d, r == 0 ? reterr : NULL);
 	r = r < 0 ? r : w;
 	for (uint32_t i = 0; i < d->b->lowered.n_step && r == 0; i++) {
@@ -367,7 +371,7 @@ int device_profile(struct device *d, const struct step_rows *s, int64_t *ret_ns,
 			const int64_t start = clock_ns();
 			/* a launch writes the same again: its output shares no memory with its input */
 			for (int k = 0; k < LAUNCHES && r == 0; k++)
-				r = launch_list(d, i, i + 1, 0, s, reterr);
+				r = device_launch_list(d, i, i + 1, 0, s, reterr);
 			w = device_wait(d, r == 0 ? reterr : NULL);
 			r = r < 0 ? r : w;
 			const int64_t ns = (clock_ns() - start) / LAUNCHES;
@@ -388,7 +392,7 @@ int device_copy_page(struct device *d, uint32_t src, uint32_t dst, struct err *r
 	r = d->ops->write(d->dev, d->step, d->b->section_offset[STEP_COPY], section(d, 0, STEP_COPY), sizeof copy,
 			  reterr);
 	if (r == 0)
-		r = launch_list(d, l->n_step, l->n_launches, 0, &s, reterr);
+		r = device_launch_list(d, l->n_step, l->n_launches, 0, &s, reterr);
 	/* the two numbers are borrowed until here */
 	int w = device_wait(d, r == 0 ? reterr : NULL);
 	return r < 0 ? r : w;

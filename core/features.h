@@ -23,6 +23,7 @@ enum feature {
 	FEATURE_TUNE = 1 << 11,
 	FEATURE_MULTI_STEP = 1 << 12,
 	FEATURE_MMA = 1 << 13,
+	FEATURE_REPLAY = 1 << 14,
 };
 
 struct feature_info {

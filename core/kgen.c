@@ -49,6 +49,7 @@ int kgen_target(const struct be_info *dev, uint32_t head_dim, uint32_t disable, 
 	t.columns = !(disable & FEATURE_COLUMNS);
 	t.prefetch = !(disable & FEATURE_PREFETCH);
 	t.best = !(disable & FEATURE_CANDIDATES);
+	t.rows_in_memory = dev->lists && !(disable & FEATURE_REPLAY);
 	t.multi = t.best && !(disable & FEATURE_MULTI_STEP);
 	/* its largest work-group, and what that keeps in local memory, are needed; a head has whole tiles */
 	if (dev->group_max >= MMA_GROUP_MAX && dev->local_bytes >= MMA_LOCAL_BYTES && head_dim % (2 * MMA_LANES) == 0)
@@ -252,6 +253,8 @@ void kgen_init(struct kgen *k, const struct kgen_target *t)
 	sb_printf(&k->text, "#define LANES %u\n#define %s 1\n", t->lanes, dot_name(t->dot));
 	if (t->mma)
 		sb_printf(&k->text, "#define ROW_LIST 1\n#define %s 1\n", mma_name(t->mma));
+	if (t->rows_in_memory)
+		sb_str(&k->text, "#define ROWS_IN_MEMORY 1\n");
 	if (t->kv_q8)
 		sb_str(&k->text, "#define KV_Q8 1\n");
 	if (!t->prefetch)

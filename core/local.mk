@@ -6,13 +6,13 @@ libcore_a_SOURCES += core/fuse.c core/fuse.h core/wpack.c core/wpack.h core/layo
 libcore_a_SOURCES += core/kgen.c core/kgen.h core/lower.c core/lower.h core/blueprint.c core/blueprint.h
 libcore_a_SOURCES += core/attention.c core/attention.h core/claim.c core/claim.h core/features.c core/features.h core/shards.c core/shards.h \
   core/launch.c core/launch.h core/programs.c core/programs.h core/stages.c core/stages.h
-libcore_a_SOURCES += core/device_run.c core/device_priv.h core/profile.c core/profile.h core/device.c core/device.h core/engine.c core/engine_step.c core/engine_multi.c core/engine_priv.h
+libcore_a_SOURCES += core/device_run.c core/device_replay.c core/device_priv.h core/profile.c core/profile.h core/device.c core/device.h core/engine.c core/engine_step.c core/engine_multi.c core/engine_priv.h
 libcore_a_SOURCES += core/reference/reference.c core/reference/reference.h
 libcore_a_SOURCES += core/measure.c core/measure.h core/peak.c core/peak.h core/tune.c core/tune.h
 include $(top_srcdir)/core/pure.mk
 
 # Kernel templates: plain text in the tree, one table of strings in the binary. sed only.
-KERNELS = core/kernels/attention.k core/kernels/attention_group.k core/kernels/attention_join.k \
+KERNELS = core/kernels/advance.k core/kernels/attention.k core/kernels/attention_group.k core/kernels/attention_join.k \
   core/kernels/best.k core/kernels/common.k core/kernels/eltwise.k core/kernels/embed.k core/kernels/epilogue.k \
   core/kernels/formats.k core/kernels/formats_end.k core/kernels/kv.k core/kernels/linear.k core/kernels/linear_mma.k core/kernels/mma.k \
   core/kernels/norm.k core/kernels/page_copy.k core/kernels/peak.k core/kernels/prelude_cuda.k \

@@ -134,7 +134,7 @@ static struct klaunch *begin_rows(struct lower *l, uint32_t op, enum rows rows, 
 /* The number of rows as last argument, and the kernel: the launch has but one. Frees `d`. */
 static int end_launch(struct lower *l, struct klaunch *k, const char *template_name, struct kdefs *d)
 {
-	arg(k, KARG_ROWS, 0);
+	arg(k, KARG_ROWS, k->rows == ROWS_OUT);
 	int n = kgen_add(&l->out->gen, template_name, d, k->n_args - 1, l->err);
 	kdefs_done(d);
 	if (n < 0)
@@ -199,7 +199,7 @@ static int product_mma(struct lower *l, struct klaunch *k, const struct op *op, 
 		tensor(l, k, &d, "xq", op->in[3], false);
 		tensor(l, k, &d, "xs", op->in[4], false);
 		set(l, k, &d, op, pack);
-		arg(k, KARG_ROWS, 0);
+		arg(k, KARG_ROWS, k->rows == ROWS_OUT);
 		int n = kgen_add(&l->out->gen, "linear_mma", &d, k->n_args - 1, l->err);
 		kdefs_done(&d);
 		if (n < 0)
@@ -244,7 +244,7 @@ static int product(struct lower *l, uint32_t op_index, int w, enum rows rows, se
 			tensor(l, k, &d, "x", op->in[0], false);
 		}
 		set(l, k, &d, op, pack);
-		arg(k, KARG_ROWS, 0);
+		arg(k, KARG_ROWS, k->rows == ROWS_OUT);
 		int n = kgen_add(&l->out->gen, "linear", &d, k->n_args - 1, l->err);
 		kdefs_done(&d);
 		if (n < 0)
@@ -605,6 +605,21 @@ static int lower_page_copy(struct lower *l)
 	return r;
 }
 
+/* For goes of recorded steps: advance.k is no launch of a step. */
+static int lower_advance(struct lower *l)
+{
+	struct kdefs d;
+
+	l->out->advance = KERNEL_NONE;
+	if (!l->target->rows_in_memory || !l->target->multi || !has_best(l))
+		return 0;
+	kdefs_init(&d);
+	const int n = kgen_add(&l->out->gen, "advance", &d, 5, l->err);
+	kdefs_done(&d);
+	l->out->advance = n < 0 ? KERNEL_NONE : (uint32_t)n;
+	return n < 0 ? n : 0;
+}
+
 int lower_graph(struct lowered *out, const struct graph *g, const struct layout *layout,
 		const struct kgen_target *target, const struct attention_cut *attention, uint32_t table_stride,
 		struct err *reterr)
@@ -620,6 +635,8 @@ int lower_graph(struct lowered *out, const struct graph *g, const struct layout 
 		r = lower_best(&l);
 	if (r >= 0)
 		r = lower_page_copy(&l);
+	if (r >= 0)
+		r = lower_advance(&l);
 	if (r >= 0)
 		r = kgen_finish(&out->gen, reterr);
 	if (r < 0) {

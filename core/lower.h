@@ -29,6 +29,7 @@ enum step_section {
 	STEP_ROPE,    /* float [rows][2][head_dim / 2]: cos, then sin */
 	STEP_COPY,    /* int [2]: source and destination of a page copy */
 	STEP_SHAPE,   /* int [2]: attention_step.shape */
+	STEP_COUNT,   /* int [2]: rows of the step, rows with logits */
 	STEP_TABLES,  /* int [parallel][table_stride] */
 	STEP_SECTIONS
 };
@@ -74,6 +75,7 @@ struct lowered {
 	uint32_t n_step; /* launches [0, n_step) are a step, the rest copies of a page: K and V of each layer */
 	size_t weight_bytes;
 	uint32_t best_chunks; /* of best.k's result: pairs of words for each row with logits; 0: none */
+	uint32_t advance;     /* kernel between recorded steps of a go (advance.k), or KERNEL_NONE */
 	uint32_t page_ints; /* of one page of one layer's K (or V), in 32-bit words */
 };
 

@@ -34,7 +34,7 @@ static void from_sm(struct be_info *ret, int sm)
 	ret->dialect = BE_DIALECT_CUDA;
 	ret->dot = BE_DOT_DP4A;
 	ret->mma = sm >= 80 ? BE_MMA_SM80 : BE_MMA_SM75;
-	ret->fp16 = true;
+	ret->fp16 = ret->lists = true;
 	ret->align_bytes = CU_ALIGN;
 	ret->buffer_max_bytes = ret->memory_bytes;
 }

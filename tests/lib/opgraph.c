@@ -230,6 +230,7 @@ uint32_t test_devices(const struct be_ops **ret_ops, struct be_info *ret, uint32
 			infos[i].together = 0;
 			infos[i].dot = BE_DOT_PORTABLE;
 			infos[i].mma = BE_MMA_PORTABLE;
+			infos[i].lists = true; /* OpenCL can't record, but kernels read the number of rows from memory */
 #endif
 			ret_ops[n] = *ops;
 			ret[n++] = infos[i];
