@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += libbackends.a
 libbackends_a_SOURCES = backends/backend.h backends/backends.c backends/backends.h backends/host.c backends/host.h backends/buildlog.c backends/buildlog.h backends/seal.c backends/seal.h \
+  backends/common.c backends/common.h backends/common_prog.c backends/common_util.h backends/copies.c backends/copies.h backends/library.c backends/library.h \
   backends/null/null.c backends/null/null.h
 if WITH_CUDA
 libbackends_a_SOURCES += backends/cuda/cuda.c backends/cuda/cuda.h backends/cuda/load.c backends/cuda/probe.c \

@@ -4,12 +4,9 @@
  * are those of the CUDA driver API and NVRTC documentation. */
 #pragma once
 
-#include "backends/backend.h"
+#include "backends/common.h"
 
 #define CU_DEVICES_MAX 16
-#define CU_MARKS_MAX 64   /* marks that can be pending at once; more wait for the oldest */
-#define CU_READS_MAX 64   /* reads through pinned memory between two waits; more go the slow way */
-#define CU_PINNED_BYTES ((size_t)16 << 20) /* of host memory that a copy can start from at once: half for writes */
 #define CU_ALIGN 256
 
 typedef int cu_result; /* CUresult; nvrtcResult is alike: 0 is success */
@@ -87,71 +84,43 @@ int cu_driver_get(const struct cu_driver **ret, struct err *reterr);
 int cu_nvrtc_get(const struct cu_driver *cu, const struct cu_nvrtc **ret, struct err *reterr);
 
 struct be_mem {
-	struct be_mem *prev, *next; /* in the device's list */
+	struct common_mem base;
 	cu_ptr ptr;
-	size_t bytes;
-	enum be_mem_kind kind;
-};
-
-#define CU_ENTRY_BUCKETS 64
-struct cu_entry {
-	struct cu_entry *next; /* in the bucket */
-	uint64_t hash;
-	cu_handle fn;
-	char name[];
 };
 
 struct be_prog {
-	struct be_prog *prev, *next;
+	struct common_prog base; /* its kernels are functions of the module */
 	cu_handle module;
 	void *image; /* what the module was made from; NULL after a binary */
 	size_t image_bytes;
-	char *name;
-	struct cu_entry *entries[CU_ENTRY_BUCKETS];
 };
 
 struct be_list {
-	struct be_list *prev, *next;
+	struct common_list base;
 	cu_handle exec;
-	uint32_t n_launches;
 };
 
 struct be_dev {
+	struct common_dev base;
 	const struct cu_driver *cu;
 	int id;
 	cu_handle context, stream;
-	struct be_info info;
-	struct be_stats stats;
-	struct be_mem *mems;
-	struct be_prog *progs;
-	struct be_list *lists;
-	uint32_t recording;  /* 0: no; else 1 + launches recorded */
-	uint64_t last_mark, passed_mark;
-	cu_handle events[CU_MARKS_MAX]; /* of mark m: [m % CU_MARKS_MAX] */
-	char *pinned;           /* CU_PINNED_BYTES: what writes start from, then where reads arrive */
-	size_t written, read;   /* bytes in use of each half */
-	uint64_t last_write;    /* the first mark after the newest write */
-	struct cu_read {
-		void *dst;
-		const void *src;
-		size_t bytes;
-		uint64_t mark; /* the first one after it */
-	} reads[CU_READS_MAX];
-	unsigned n_reads;
+	cu_handle events[COMMON_MARKS_MAX]; /* of mark m: [m % COMMON_MARKS_MAX] */
 	cu_result lost; /* the first error that CUDA doesn't get over: the device is of no use then */
 };
 
-/* The one place where a CUresult becomes an errno; its message is "cuda:N: what: CUDA_ERROR_NAME (number)", where
- * `fmt` gives "what". An error that stays until the process ends is kept in dev->lost. Returns the negative errno. */
-int cu_error(struct be_dev *dev, struct err *reterr, cu_result code, const char *fmt, ...)
+/* The one place where a CUresult becomes an errno: 0, or the negative one with the message "cuda:N: what:
+ * CUDA_ERROR_NAME (number)", where `fmt` gives "what". An error that stays until the process ends is kept in dev->lost.
+ * `dev` may be NULL. */
+int cu_check(struct be_dev *dev, struct err *reterr, cu_result code, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
 int cu_probe(struct be_info *ret, size_t cap);
 int cu_facts(const char *name, struct be_info *ret);
 
-int cu_build(struct be_dev *dev, const struct be_source *src, struct be_prog **ret, struct err *reterr);
-int cu_binary(struct be_dev *dev, struct be_prog *prog, void **ret, size_t *ret_bytes);
-void cu_prog_free(struct be_dev *dev, struct be_prog *prog);
-
-/* Finds a kernel of the program by name; it stays the program's. 0 or -ENOENT. */
-int cu_entry_find(struct be_dev *dev, struct be_prog *prog, const char *name, cu_handle *ret, struct err *reterr);
+/* Of struct common_api. */
+int cu_from_text(struct be_dev *dev, const struct be_source *src, struct be_prog *prog, struct err *reterr);
+int cu_from_binary(struct be_dev *dev, const struct be_source *src, struct be_prog *prog, struct err *reterr);
+int cu_code(struct be_dev *dev, struct be_prog *prog, void *room, size_t *ret_bytes);
+void cu_prog_release(struct be_dev *dev, struct be_prog *prog);
+int cu_kernel(struct be_dev *dev, struct be_prog *prog, const char *name, void **ret, struct err *reterr);

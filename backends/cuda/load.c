@@ -1,129 +1,69 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* NVIDIA's driver and NVRTC, found at run time; and the driver's results as errnos and words. */
-#include <dlfcn.h>
 #include <errno.h>
-#include <glob.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "backends/cuda/cuda.h"
+#include "backends/library.h"
 
 #define NVRTC_OLDEST 11 /* the first with nvrtcGetCUBIN */
-
-struct symbol {
-	const char *name;
-	size_t offset; /* of the pointer */
-};
-
-/* All pointers of a table, or the name of the function that is missing. */
-static const char *look_up(void *lib, const struct symbol *s, size_t n, void *table)
-{
-	for (size_t i = 0; i < n; i++) {
-		void *p = dlsym(lib, s[i].name);
-
-		if (!p)
-			return s[i].name;
-		memcpy((char *)table + s[i].offset, &p, sizeof(p));
-	}
-	return NULL;
-}
+#define N_OF(table) (sizeof(table) / sizeof(*(table)))
 
 int cu_driver_get(const struct cu_driver **ret, struct err *reterr)
 {
+#define X(symbol, name, params) {symbol, offsetof(struct cu_driver, name)},
+	static const struct library_symbol symbols[] = {CU_DRIVER(X)};
+#undef X
+	static const char *const paths[] = {"libcuda.so.1", NULL};
 	static struct cu_driver table;
 	static bool found;
-#define X(symbol, name, params) {symbol, offsetof(struct cu_driver, name)},
-	static const struct symbol symbols[] = {CU_DRIVER(X)};
-#undef X
-	const char *missing;
-	cu_result r;
-	void *lib;
+	struct library lib;
+	int r;
 
 	*ret = &table;
 	if (found)
 		return 0;
-	lib = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-	if (!lib)
-		return err_set(reterr, -ENOENT, "libcuda.so.1 not found");
-	missing = look_up(lib, symbols, sizeof(symbols) / sizeof(*symbols), &table);
-	if (missing) {
-		dlclose(lib);
-		return err_set(reterr, -ENOSYS, "libcuda.so.1 has no %s: NVIDIA's driver is too old", missing);
-	}
-	r = table.init(0);
-	found = r == 0; /* the library stays: drivers don't like to be unloaded */
-	return r == 0 ? 0 : cu_error(NULL, reterr, r, "cuInit");
-}
-
-/* The places where a library of NVRTC's version may be; `path` holds the one that was opened. */
-static void *open_nvrtc(int major, char *path, size_t cap)
-{
-	static const char *const patterns[] = {
-		"libnvrtc.so.%d", /* where the system looks for libraries */
-		"/usr/local/cuda/lib64/libnvrtc.so.%d",
-		"/usr/local/cuda-%d*/lib64/libnvrtc.so.%d*",
-		"/opt/cuda/lib64/libnvrtc.so.%d",
-	};
-	char pattern[96];
-	void *lib = NULL;
-
-	for (size_t i = 0; i < sizeof(patterns) / sizeof(*patterns) && !lib; i++) {
-		glob_t g = {0};
-
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-#pragma GCC diagnostic ignored "-Wformat-extra-args"
-		snprintf(pattern, sizeof(pattern), patterns[i], major, major);
-#pragma GCC diagnostic pop
-		if (i == 0) {
-			lib = dlopen(pattern, RTLD_NOW | RTLD_LOCAL);
-			snprintf(path, cap, "%s", pattern);
-		} else if (glob(pattern, 0, NULL, &g) == 0) {
-			lib = dlopen(g.gl_pathv[0], RTLD_NOW | RTLD_LOCAL);
-			snprintf(path, cap, "%s", g.gl_pathv[0]);
-		}
-		globfree(&g);
-	}
-	return lib;
+	r = library_load(paths, 0, symbols, N_OF(symbols), &table, &lib);
+	if (r == -ENOENT)
+		return err_set(reterr, r, "libcuda.so.1 not found");
+	if (r)
+		return err_set(reterr, r, "libcuda.so.1 has no %s: NVIDIA's driver is too old", lib.missing);
+	r = cu_check(NULL, reterr, table.init(0), "cuInit");
+	found = r == 0;
+	return r;
 }
 
 int cu_nvrtc_get(const struct cu_driver *cu, const struct cu_nvrtc **ret, struct err *reterr)
 {
+#define X(symbol, name, params) {symbol, offsetof(struct cu_nvrtc, name)},
+	static const struct library_symbol symbols[] = {CU_NVRTC(X)};
+#undef X
+	static const char *const paths[] = {"libnvrtc.so.@", "/usr/local/cuda/lib64/libnvrtc.so.@",
+					    "/usr/local/cuda-@*/lib64/libnvrtc.so.@*",
+					    "/opt/cuda/lib64/libnvrtc.so.@", NULL};
 	static struct cu_nvrtc table;
 	static bool found;
-#define X(symbol, name, params) {symbol, offsetof(struct cu_nvrtc, name)},
-	static const struct symbol symbols[] = {CU_NVRTC(X)};
-#undef X
-	char path[256] = "";
-	const char *missing = NULL;
-	int version = 0;
-	void *lib = NULL;
+	struct library lib;
+	int version = 0, r = -ENOENT;
 
 	*ret = &table;
 	if (found)
 		return 0;
 	if (cu->driver_version(&version) != 0)
 		version = 0;
-	for (int major = version / 1000; major >= NVRTC_OLDEST && !lib; major--)
-		lib = open_nvrtc(major, path, sizeof(path));
-	if (!lib) {
-		lib = open_nvrtc(version / 1000 + 1, path, sizeof(path));
-		if (!lib)
-			return err_set(reterr, -ENOENT,
-				       "no NVRTC (libnvrtc.so.%d): install the CUDA toolkit %d or its nvrtc package",
-				       version / 1000, version / 1000);
-		dlclose(lib);
+	for (int major = version / 1000; major >= NVRTC_OLDEST && r == -ENOENT; major--)
+		r = library_load(paths, major, symbols, N_OF(symbols), &table, &lib);
+	if (r == -ENOENT && library_load(paths, version / 1000 + 1, NULL, 0, NULL, &lib) == 0)
 		return err_set(reterr, -ENOTSUP,
 			       "the driver is for CUDA %d.%d, too old for the toolkit's %s: update the driver",
-			       version / 1000, version % 1000 / 10, path);
-	}
-	missing = look_up(lib, symbols, sizeof(symbols) / sizeof(*symbols), &table);
-	if (missing) {
-		dlclose(lib);
-		return err_set(reterr, -ENOTSUP, "%s has no %s: it is too old", path, missing);
-	}
+			       version / 1000, version % 1000 / 10, lib.path);
+	if (r == -ENOENT)
+		return err_set(reterr, r,
+			       "no NVRTC (libnvrtc.so.%d): install the CUDA toolkit %d or its nvrtc package",
+			       version / 1000, version / 1000);
+	if (r)
+		return err_set(reterr, -ENOTSUP, "%s has no %s: it is too old", lib.path, lib.missing);
 	found = true;
 	return 0;
 }
@@ -162,29 +102,29 @@ static const struct {
 	{999, 999, EIO, true},     /* UNKNOWN */
 };
 
-int cu_error(struct be_dev *dev, struct err *reterr, cu_result code, const char *fmt, ...)
+int cu_check(struct be_dev *dev, struct err *reterr, cu_result code, const char *fmt, ...)
 {
-	const struct cu_driver *cu = NULL;
 	const char *name = NULL;
 	char what[300], where[16] = "";
 	int errno_code = EIO;
 	bool stays = false;
 	va_list ap;
 
-	for (size_t i = 0; i < sizeof(results) / sizeof(*results); i++) {
+	if (code == 0)
+		return 0;
+	for (size_t i = 0; i < N_OF(results); i++) {
 		if (code < results[i].first || code > results[i].last)
 			continue;
 		errno_code = results[i].code;
 		stays = results[i].stays;
 	}
 	if (dev) {
-		cu = dev->cu;
-		snprintf(where, sizeof(where), "cuda:%u: ", dev->info.index);
+		snprintf(where, sizeof(where), "cuda:%u: ", dev->base.info.index);
 		if (stays && dev->lost == 0)
 			dev->lost = code;
+		if (dev->cu->error_name(code, &name) != 0)
+			name = NULL;
 	}
-	if (cu && cu->error_name(code, &name) != 0)
-		name = NULL;
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);

@@ -98,7 +98,7 @@ static int get_free(const struct cu_driver *cu, int dev, struct be_info *ret, st
 		cu->ctx_current(NULL);
 		cu->ctx_release(dev);
 	}
-	return r == 0 ? 0 : cu_error(NULL, reterr, r, "no context");
+	return cu_check(NULL, reterr, r, "no context");
 }
 
 /* The compiler's name for what is compiled: the device's own code, or, where the compiler is older than the device,
