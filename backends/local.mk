@@ -13,10 +13,13 @@ libbackends_a_SOURCES += backends/opencl/error.c backends/opencl/opencl.c backen
 endif
 
 if HAVE_CHECK
-check_PROGRAMS += tests/unit/test_backend tests/unit/test_backend_host
+check_PROGRAMS += tests/unit/test_backend tests/unit/test_backend_common tests/unit/test_backend_host
 tests_unit_test_backend_SOURCES = tests/unit/test_backend.c
 tests_unit_test_backend_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_backend_LDADD = $(UNIT_LIBS)
+tests_unit_test_backend_common_SOURCES = tests/unit/test_backend_common.c
+tests_unit_test_backend_common_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_backend_common_LDADD = $(UNIT_LIBS)
 tests_unit_test_backend_host_SOURCES = tests/unit/test_backend_host.c
 tests_unit_test_backend_host_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_backend_host_LDADD = $(UNIT_LIBS)
