@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Tests that are scripts. They run in the build folder, with srcdir in the environment.
 dist_check_SCRIPTS += tests/docs.sh tests/layers.sh tests/systemd.sh
-EXTRA_DIST += tests/fuzz/run tests/lsan.supp README.md docs/api.md docs/architecture.md docs/memory-plan.svg \
+EXTRA_DIST += tests/fuzz/run tests/lsan.supp README.md docs/api.md docs/architecture.md docs/backends.md docs/memory-plan.svg \
   tests/tools/plan_svg.py
 # Device drivers keep memory for the life of the process; what is suppressed is only theirs. Their threads may
 # end while the leak checker reads thread-local storage, which it does not survive: it is told to leave that out
