@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define ENTRIES_MIN 64
+#define MMA_QUERIES 16    /* rows of a tile */
 #define HEADS_GROUP_MAX 8 /* heads a work-group: what local memory and registers hold */
 
 _Static_assert(ATTENTION_PART_TOK % KV_PAGE_TOK == 0, "a partition is whole pages");
@@ -44,10 +45,12 @@ int attention_cut_init(struct attention_cut *c, struct graph *g, const struct kg
 	const uint32_t heads = first->heads, dim = first->head_dim, per_kv = heads / first->kv_heads;
 	const uint32_t parts = div_up(context_tok, ATTENTION_PART_TOK);
 	c->by_group = target->group > 1 && dim / 4 <= target->group && target->group <= ATTENTION_PART_TOK / 4;
-	const uint32_t queries = c->by_group ? HEADS_GROUP_MAX : tile_queries(target);
+	c->mma = target->mma != BE_MMA_NONE;
+	c->by_group = c->by_group || c->mma;
+	const uint32_t queries = c->mma ? MMA_QUERIES : c->by_group ? HEADS_GROUP_MAX : tile_queries(target);
 	const uint32_t chunks = div_up(per_kv, queries);
 	c->heads_tile = div_up(per_kv, chunks);
-	c->rows = c->by_group ? 1 : queries / c->heads_tile;
+	c->rows = c->by_group && !c->mma ? 1 : queries / c->heads_tile;
 	c->items = first->kv_heads * chunks;
 	if (parts < 2 || busy <= c->items)
 		return 0;

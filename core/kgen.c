@@ -11,6 +11,7 @@
 
 #include "core/features.h"
 
+#define MMA_HEAD_MAX 256 /* of attention_mma.k: what registers hold */
 #define MMA_LOCAL_BYTES ((size_t)48 << 10)
 
 static const char *find_text(const char *name)
@@ -52,7 +53,8 @@ int kgen_target(const struct be_info *dev, uint32_t head_dim, uint32_t disable, 
 	t.rows_in_memory = dev->lists && !(disable & FEATURE_REPLAY);
 	t.multi = t.best && !(disable & FEATURE_MULTI_STEP);
 	/* its largest work-group, and what that keeps in local memory, are needed; a head has whole tiles */
-	if (dev->group_max >= MMA_GROUP_MAX && dev->local_bytes >= MMA_LOCAL_BYTES && head_dim % (2 * MMA_LANES) == 0)
+	if (dev->group_max >= MMA_GROUP_MAX && dev->local_bytes >= MMA_LOCAL_BYTES && head_dim % (2 * MMA_LANES) == 0 &&
+	    head_dim <= MMA_HEAD_MAX)
 		t.mma = dev->mma && disable & FEATURE_MMA ? BE_MMA_PORTABLE : dev->mma;
 	t.w_lanes = t.mma ? MMA_LANES : t.lanes;
 	if (t.dialect == BE_DIALECT_CUDA)
@@ -252,7 +254,7 @@ void kgen_init(struct kgen *k, const struct kgen_target *t)
 	k->target = *t;
 	sb_printf(&k->text, "#define LANES %u\n#define %s 1\n", t->lanes, dot_name(t->dot));
 	if (t->mma)
-		sb_printf(&k->text, "#define ROW_LIST 1\n#define %s 1\n", mma_name(t->mma));
+		sb_printf(&k->text, "#define ROW_LIST 1\n#define KV_MMA 1\n#define %s 1\n", mma_name(t->mma));
 	if (t->rows_in_memory)
 		sb_str(&k->text, "#define ROWS_IN_MEMORY 1\n");
 	if (t->kv_q8)

@@ -11,6 +11,7 @@
 #include "core/format.h"
 #include "core/wpack_block.h"
 
+#define MMA_ATTENTION_GROUP 128 /* four warps: attention_mma.k */
 #define BEST_CHUNK 1024   /* logits that a work-group of best.k looks at */
 #define QUANTIZE_BLOCKS 16 /* blocks of 32 that a CPU's work-group of quantize.k takes: common.k's Q_CHUNK */
 
@@ -496,7 +497,7 @@ static int lower_attention(struct lower *l, uint32_t i)
 		return -ENOMEM;
 	k->grid = GRID_ATTENTION;
 	k->size = cut->items;
-	k->group = cut->by_group ? l->target->group : 1;
+	k->group = cut->mma ? MMA_ATTENTION_GROUP : cut->by_group ? l->target->group : 1;
 	k->rows = ROWS_STEP;
 	kdefs_init(&d);
 	kdefs_set(&d, "HEADS", "%u", op->heads);
@@ -519,7 +520,8 @@ static int lower_attention(struct lower *l, uint32_t i)
 	tensor(l, k, &d, "y", op->out[0], true);
 	if (split)
 		tensor(l, k, &d, "part", op->out[1], true);
-	int r = end_launch(l, k, cut->by_group ? "attention_group" : "attention", &d);
+	int r = end_launch(l, k, cut->mma ? "attention_mma" : cut->by_group ? "attention_group" : "attention",
+			   &d);
 	return r < 0 || !split ? r : lower_join(l, i);
 }
 

@@ -30,16 +30,18 @@ static void setup(void)
 /* Where attention runs: a device as it is, one without dot products, or taken for a GPU. */
 struct place {
 	const char *name;
-	bool portable, gpu;
+	bool portable, gpu, mma;
 	enum kv_type kv;
 	float tolerance; /* of the largest output */
 };
 static const struct place places[] = {
-	{"items, f16", false, false, KV_F16, 5e-4f},
-	{"items, q8", false, false, KV_Q8, 2e-2f},
-	{"portable, q8", true, false, KV_Q8, 2e-2f},
-	{"groups, f16", true, true, KV_F16, 5e-4f},
-	{"groups, q8", true, true, KV_Q8, 2e-2f},
+	{"items, f16", false, false, false, KV_F16, 5e-4f},
+	{"items, q8", false, false, false, KV_Q8, 2e-2f},
+	{"portable, q8", true, false, false, KV_Q8, 2e-2f},
+	{"groups, f16", true, true, false, KV_F16, 5e-4f},
+	{"groups, q8", true, true, false, KV_Q8, 2e-2f},
+	{"mma, f16", true, true, true, KV_F16, 5e-4f},
+	{"mma, q8", true, true, true, KV_Q8, 2e-2f},
 };
 #define N_PLACES ((int)(sizeof places / sizeof *places))
 
@@ -52,6 +54,8 @@ static struct be_info place_info(const struct place *p, uint32_t device)
 		info.type = BE_GPU;
 		info.together = 0;
 	}
+	if (p->mma)
+		info.mma = BE_MMA_PORTABLE;
 	return info;
 }
 
