@@ -61,7 +61,7 @@ endif
 
 # Built by the stage tests/kernels/run of ./check.
 EXTRA_PROGRAMS = tests/kernels/nvrtc
-tests_kernels_nvrtc_SOURCES = tests/kernels/nvrtc.c
+tests_kernels_nvrtc_SOURCES = tests/kernels/nvrtc.c tests/kernels/cases.c tests/kernels/jobs.c tests/kernels/kernels.h
 tests_kernels_nvrtc_LDADD = $(LIBS_ALL) -ldl
 CLEANFILES += tests/kernels/nvrtc
 EXTRA_DIST += tests/kernels/run
