@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += libbackends.a
-libbackends_a_SOURCES = backends/backend.h backends/backends.c backends/backends.h backends/host.c backends/host.h backends/buildlog.c backends/buildlog.h backends/seal.c backends/seal.h \
+libbackends_a_SOURCES = backends/backend.h backends/backends.c backends/backends.h backends/host.c backends/host.h backends/nvidia.c backends/nvidia.h backends/buildlog.c backends/buildlog.h backends/seal.c backends/seal.h \
   backends/common.c backends/common.h backends/common_prog.c backends/common_util.h backends/copies.c backends/copies.h backends/library.c backends/library.h \
   backends/null/null.c backends/null/null.h
 if WITH_CUDA

@@ -266,7 +266,7 @@ void kgen_init(struct kgen *k, const struct kgen_target *t)
 	const char *prelude = t->dialect == BE_DIALECT_CUDA ? "prelude_cuda" : "prelude_opencl";
 	sb_printf(&k->text, "#line 1 \"%s.k\"\n", prelude);
 	sb_str(&k->text, find_text(prelude));
-	if (t->dialect == BE_DIALECT_CUDA || t->dot == BE_DOT_DP4A) {
+	if (t->dialect == BE_DIALECT_CUDA || t->dot == BE_DOT_DP4A || t->mma >= BE_MMA_SM75) {
 		sb_str(&k->text, "#line 1 \"ptx.k\"\n");
 		sb_str(&k->text, find_text("ptx"));
 	}

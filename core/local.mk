@@ -60,8 +60,11 @@ tests_unit_test_engine_gpu_LDADD = $(tests_unit_test_engine_LDADD)
 endif
 
 # Built by the stage tests/kernels/run of ./check.
-EXTRA_PROGRAMS = tests/kernels/nvrtc
-tests_kernels_nvrtc_SOURCES = tests/kernels/nvrtc.c tests/kernels/cases.c tests/kernels/jobs.c tests/kernels/kernels.h
+EXTRA_PROGRAMS = tests/kernels/nvrtc tests/kernels/nvcl
+kernel_jobs = tests/kernels/cases.c tests/kernels/jobs.c tests/kernels/kernels.h
+tests_kernels_nvrtc_SOURCES = tests/kernels/nvrtc.c $(kernel_jobs)
 tests_kernels_nvrtc_LDADD = $(LIBS_ALL) -ldl
-CLEANFILES += tests/kernels/nvrtc
-EXTRA_DIST += tests/kernels/run
+tests_kernels_nvcl_SOURCES = tests/kernels/nvcl.c $(kernel_jobs)
+tests_kernels_nvcl_LDADD = $(LIBS_ALL)
+CLEANFILES += tests/kernels/nvrtc tests/kernels/nvcl
+EXTRA_DIST += tests/kernels/run tests/kernels/nvcl.cl

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Facts about NVIDIA devices: those that are there, and a table of some that are not. */
+/* Facts about NVIDIA devices that are there, and about some that are not. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backends/cuda/cuda.h"
+#include "backends/nvidia.h"
 
 /* CUdevice_attribute */
 enum {
@@ -20,61 +21,26 @@ enum {
 	ATTRIBUTE_SHARED_OPTIN = 97,
 };
 #define COMPUTE_MODE_PROHIBITED 2
-#define SM_MIN 75
-#define GIB ((size_t)1 << 30)
 
 /* What follows from the compute capability, and is the same for every device. */
-static void from_sm(struct be_info *ret, int sm)
+static void from_sm(struct be_info *ret, unsigned sm)
 {
+	nvidia_from_sm(ret, sm);
 	snprintf(ret->backend, sizeof(ret->backend), "cuda");
-	snprintf(ret->vendor, sizeof(ret->vendor), "NVIDIA");
-	snprintf(ret->arch, sizeof(ret->arch), "sm_%d", sm);
-	ret->sm = (unsigned)sm;
-	ret->type = BE_GPU;
+	snprintf(ret->arch, sizeof(ret->arch), "sm_%u", sm);
 	ret->dialect = BE_DIALECT_CUDA;
-	ret->dot = BE_DOT_DP4A;
-	ret->mma = sm >= 80 ? BE_MMA_SM80 : BE_MMA_SM75;
 	ret->fp16 = ret->lists = true;
 	ret->align_bytes = CU_ALIGN;
 	ret->buffer_max_bytes = ret->memory_bytes;
 }
 
-/* One device of each capability, by its maker's data sheets. */
-static const struct {
-	int sm;
-	const char *name;
-	unsigned units, clock_mhz;
-	size_t shared_bytes, l2_bytes, memory_bytes;
-} table[] = {
-	{75, "GeForce RTX 2080 Ti", 68, 1545, 65536, 5632 << 10, 11 * GIB},
-	{80, "A100 40GB", 108, 1410, 166912, 40 << 20, 40 * GIB},
-	{86, "GeForce RTX 3090", 82, 1695, 101376, 6 << 20, 24 * GIB},
-	{89, "GeForce RTX 4090", 128, 2520, 101376, 72 << 20, 24 * GIB},
-	{90, "H100 SXM", 132, 1980, 232448, 50 << 20, 80 * GIB},
-	{100, "B200", 148, 1965, 232448, 126 << 20, 180 * GIB},
-	{120, "GeForce RTX 5090", 170, 2407, 101376, 96 << 20, 32 * GIB},
-};
-
 int cu_facts(const char *name, struct be_info *ret)
 {
-	char own[16];
+	const int r = nvidia_facts(name, ret);
 
-	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
-		snprintf(own, sizeof(own), "sm_%d", table[i].sm);
-		if (strcmp(own, name) != 0)
-			continue;
-		*ret = (struct be_info){.absent = true, .driver = "by the table",
-					.compute_units = table[i].units,
-					.clock_mhz = table[i].clock_mhz,
-					.group_max = 1024,
-					.local_bytes = table[i].shared_bytes,
-					.l2_bytes = table[i].l2_bytes,
-					.memory_bytes = table[i].memory_bytes};
-		snprintf(ret->name, sizeof(ret->name), "%s", table[i].name);
-		from_sm(ret, table[i].sm);
-		return 0;
-	}
-	return -ENOENT;
+	if (r == 0)
+		from_sm(ret, ret->sm);
+	return r;
 }
 
 static unsigned get(const struct cu_driver *cu, int dev, int attribute)
@@ -127,7 +93,7 @@ static void device_info(const struct cu_driver *cu, const struct cu_nvrtc *nvrtc
 		snprintf(ret->name, sizeof(ret->name), "unknown");
 	if (cu->device_memory(&ret->memory_bytes, dev) != 0)
 		ret->memory_bytes = 0;
-	from_sm(ret, (int)(get(cu, dev, ATTRIBUTE_SM_MAJOR) * 10 + get(cu, dev, ATTRIBUTE_SM_MINOR)));
+	from_sm(ret, get(cu, dev, ATTRIBUTE_SM_MAJOR) * 10 + get(cu, dev, ATTRIBUTE_SM_MINOR));
 	ret->compute_units = get(cu, dev, ATTRIBUTE_UNITS);
 	ret->group_max = get(cu, dev, ATTRIBUTE_GROUP_MAX);
 	ret->clock_mhz = get(cu, dev, ATTRIBUTE_CLOCK_KHZ) / 1000;
@@ -140,9 +106,9 @@ static void device_info(const struct cu_driver *cu, const struct cu_nvrtc *nvrtc
 			 version % 1000 / 10, major, minor);
 	else
 		snprintf(ret->driver, sizeof(ret->driver), "CUDA %d.%d", version / 1000, version % 1000 / 10);
-	if (ret->sm < SM_MIN)
+	if (ret->sm < NVIDIA_SM_MIN)
 		snprintf(ret->why_not, sizeof(ret->why_not), "compute capability %u.%u, at least %d.%d is needed",
-			 ret->sm / 10, ret->sm % 10, SM_MIN / 10, SM_MIN % 10);
+			 ret->sm / 10, ret->sm % 10, NVIDIA_SM_MIN / 10, NVIDIA_SM_MIN % 10);
 	else if (!nvrtc)
 		snprintf(ret->why_not, sizeof(ret->why_not), "%.199s", no_nvrtc->msg);
 	else if (get(cu, dev, ATTRIBUTE_COMPUTE_MODE) == COMPUTE_MODE_PROHIBITED)

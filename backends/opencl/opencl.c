@@ -286,6 +286,7 @@ const struct be_ops be_opencl = {
 	.name = "opencl",
 	.abi = BE_ABI,
 	.probe = ocl_probe,
+	.facts = ocl_facts,
 	.open = ocl_open,
 	COMMON_SLOTS,
 	.image = common_image,

@@ -61,6 +61,7 @@ bool ocl_fine_grained(cl_device_id id);
 int ocl_device_ids(cl_device_id *ret, struct err *reterr);
 
 int ocl_probe(struct be_info *ret, size_t cap);
+int ocl_facts(const char *name, struct be_info *ret);
 
 /* Of struct common_api. A kernel is a struct ocl_kernel. */
 int ocl_from_text(struct be_dev *dev, const struct be_source *src, struct be_prog *prog, struct err *reterr);

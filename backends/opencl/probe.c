@@ -9,16 +9,21 @@
 #include <string.h>
 
 #include "backends/host.h"
+#include "backends/nvidia.h"
 #include "base/checked.h"
 
 #define PLATFORMS_MAX 32
 #define EXTENSIONS_MAX 65536
 #define ALIGN_MIN 64 /* a cache line, and the widest vector */
 #define DRIVER_PART 90
+#define NVIDIA_LOCAL_BYTES 49152
+#define NVIDIA_ALIGN 512
 
-/* Not in OpenCL 1.2's header: cl_khr_integer_dot_product and AMD's free memory (KiB). */
+/* Not in OpenCL 1.2's header: cl_khr_integer_dot_product, cl_nv_device_attribute_query, and AMD's free memory (KiB). */
 #define DEVICE_INTEGER_DOT_PRODUCT_CAPABILITIES 0x1073
 #define INTEGER_DOT_PRODUCT_INPUT_4X8BIT_PACKED 1u
+#define DEVICE_COMPUTE_CAPABILITY_MAJOR_NV 0x4000
+#define DEVICE_COMPUTE_CAPABILITY_MINOR_NV 0x4001
 #define DEVICE_GLOBAL_FREE_MEMORY_AMD 0x4039
 
 static void get_text(cl_device_id id, cl_device_info what, char *ret, size_t cap)
@@ -185,12 +190,9 @@ static void get_type(cl_device_id id, struct be_info *ret)
 						 : BE_OTHER;
 }
 
-/* True when the compiler takes inline assembly on vectors: one with SPIR-V in between does not. */
-static bool takes_assembly(cl_device_id id)
+/* True when the compiler takes a program. */
+static bool takes(cl_device_id id, const char *text)
 {
-	const char *text =
-		"__kernel void k(__global int *p) { int8 a = vload8(0, p);"
-		" __asm__(\"vpaddd %1, %0, %0\" : \"+x\"(a) : \"x\"(a)); vstore8(a, 0, p); }";
 	cl_context context = clCreateContext(NULL, 1, &id, NULL, NULL, NULL);
 	cl_program program = NULL;
 	bool ok = false;
@@ -206,6 +208,13 @@ static bool takes_assembly(cl_device_id id)
 	return ok;
 }
 
+/* Inline assembly on vectors: a compiler with SPIR-V in between does not take it. */
+static bool takes_assembly(cl_device_id id)
+{
+	return takes(id, "__kernel void k(__global int *p) { int8 a = vload8(0, p);"
+			 " __asm__(\"vpaddd %1, %0, %0\" : \"+x\"(a) : \"x\"(a)); vstore8(a, 0, p); }");
+}
+
 /* The CPU's own instructions by assembly where the compiler takes that. It is only asked, for that
  * takes its time, where there is something else to choose. */
 static void get_dot(cl_device_id id, const char *extensions, struct be_info *ret)
@@ -217,6 +226,39 @@ static void get_dot(cl_device_id id, const char *extensions, struct be_info *ret
 	ret->dot = ret->type == BE_CPU ? host_dot() : BE_DOT_PORTABLE;
 	if (khr && (ret->dot == BE_DOT_PORTABLE || !takes_assembly(id)))
 		ret->dot = BE_DOT_KHR;
+}
+
+/* A device that tells its compute capability, and whose compiler takes PTX: what the generator has for it, as far
+ * as the compiler takes that. */
+static void get_nvidia(cl_device_id id, const char *extensions, struct be_info *ret)
+{
+	struct be_info by_sm = {0};
+
+	if (ret->type != BE_GPU || !extensions || !has_word(extensions, "cl_nv_device_attribute_query"))
+		return;
+	ret->sm = get_uint(id, DEVICE_COMPUTE_CAPABILITY_MAJOR_NV) * 10 +
+		  get_uint(id, DEVICE_COMPUTE_CAPABILITY_MINOR_NV);
+	if (ret->sm < NVIDIA_SM_MIN || !takes(id, nvidia_dot_program))
+		return;
+	nvidia_from_sm(&by_sm, ret->sm);
+	ret->dot = by_sm.dot;
+	if (takes(id, nvidia_mma_programs[by_sm.mma]))
+		ret->mma = by_sm.mma;
+}
+
+int ocl_facts(const char *name, struct be_info *ret)
+{
+	const int r = nvidia_facts(name, ret);
+
+	if (r)
+		return r;
+	snprintf(ret->backend, sizeof(ret->backend), "opencl");
+	ret->dialect = BE_DIALECT_OPENCL;
+	/* its driver's limits: what a group has without asking for more, a quarter of the memory at once */
+	ret->local_bytes = NVIDIA_LOCAL_BYTES;
+	ret->buffer_max_bytes = ret->memory_bytes / 4;
+	ret->align_bytes = NVIDIA_ALIGN;
+	return 0;
 }
 
 void ocl_device_info(cl_device_id id, unsigned index, struct be_info *ret)
@@ -233,6 +275,8 @@ void ocl_device_info(cl_device_id id, unsigned index, struct be_info *ret)
 	get_type(id, ret);
 	ret->dialect = BE_DIALECT_OPENCL;
 	get_dot(id, extensions, ret);
+	get_nvidia(id, extensions, ret);
+	ret->clock_mhz = get_uint(id, CL_DEVICE_MAX_CLOCK_FREQUENCY);
 	ret->compute_units = get_uint(id, CL_DEVICE_MAX_COMPUTE_UNITS);
 	if (ret->type == BE_CPU && ret->compute_units > host_cpus())
 		ret->compute_units = host_cpus();

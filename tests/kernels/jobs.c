@@ -94,8 +94,8 @@ static void read_usage(const char *log, const char *name, struct kernel *k)
 
 /* The place of a kernel, given what stands before all kernels and its own text without its name. *ret_mine: nobody
  * has had it before. */
-static uint32_t find_place(struct shared *s, const struct job *j, const char *options, const char *head, size_t n_head,
-			   const char *text, size_t n_text, bool *ret_mine)
+static uint32_t find_place(struct shared *s, const struct job *j, const char *options, const char *head,
+			   size_t n_head, const char *text, size_t n_text, bool *ret_mine)
 {
 	struct hash128 h;
 	uint64_t words[2];

@@ -53,9 +53,9 @@ struct compiler {
 	const char *folder; /* for files, or NULL: the text of what fails goes there */
 };
 
-/* Every case, and --peak, for each of `n_sms` architectures: with as many processes as there are CPUs. A kernel that
- * several programs have is compiled once for an architecture. A program is fine when all its kernels have compiled and
- * its products and attention spill nothing. Cases that are `shape` only are left out where an architecture is neither
- * the first, the last nor 90, unless the environment has ALL. Prints the table of all programs, and "N passed, N
- * failed". Returns the exit status of a main. */
+/* Every case, and --peak, for each of `n_sms` architectures, by as many processes as there are CPUs. A kernel that
+ * several programs have is compiled once for an architecture. A program is fine when all its kernels have compiled
+ * and its products and attention spill nothing. Cases that are only a shape are left out where an architecture is
+ * neither the first, the last nor 90, unless the environment has ALL. Prints the table of all programs, and "N
+ * passed, N failed". Returns the exit status of a main. */
 int jobs_run(const int *sms, size_t n_sms, const struct compiler *c);

@@ -2,8 +2,8 @@
 /* Compiles every generated kernel as CUDA C with NVRTC to each architecture's own code, which needs no GPU, as the
  * CUDA backend does. A register that is spilled in a product or in attention is a failure. Ends with a table and
  * "N passed, N failed".
- * usage: nvrtc LIBNVRTC [FOLDER]; the text of what fails goes there. NVRTC's few functions are declared here: the toolkit's headers are not
- * needed. */
+ * usage: nvrtc LIBNVRTC [FOLDER]; the text of what fails goes there. NVRTC's few functions are declared here: the
+ * toolkit's headers are not needed. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -151,6 +151,42 @@ START_TEST(test_all_have_the_abi)
 }
 END_TEST
 
+/* A backend that knows devices which aren't there tells the same of one by each of its dialects. */
+START_TEST(test_facts)
+{
+	static const struct {
+		const char *name;
+		unsigned sm;
+		enum be_mma mma;
+	} known[] = {{"sm_75", 75, BE_MMA_SM75}, {"sm_80", 80, BE_MMA_SM80}, {"sm_90", 90, BE_MMA_SM80}};
+
+	for (size_t b = 0; be_all[b]; b++) {
+		const struct be_ops *o = NULL;
+		struct be_info i;
+		char name[64];
+
+		if (!be_all[b]->facts)
+			continue;
+		for (size_t k = 0; k < sizeof(known) / sizeof(known[0]); k++) {
+			snprintf(name, sizeof(name), "%s:%s", be_all[b]->name, known[k].name);
+			ck_assert_msg(be_facts(name, &o, &i, &e) == 0, "%s", name);
+			ck_assert_ptr_eq(o, be_all[b]);
+			ck_assert_str_eq(i.backend, o->name);
+			ck_assert_int_eq(i.dialect, strcmp(o->name, "cuda") == 0 ? BE_DIALECT_CUDA : BE_DIALECT_OPENCL);
+			ck_assert_uint_eq(i.sm, known[k].sm);
+			ck_assert_int_eq(i.type, BE_GPU);
+			ck_assert_int_eq(i.dot, BE_DOT_DP4A);
+			ck_assert_int_eq(i.mma, known[k].mma);
+			ck_assert(i.group_max >= 64 && i.local_bytes >= 48 << 10 && i.align_bytes >= 16);
+			ck_assert(i.compute_units > 0 && i.memory_bytes >= i.buffer_max_bytes && i.buffer_max_bytes > 0);
+		}
+		snprintf(name, sizeof(name), "%s:sm_1", be_all[b]->name);
+		ck_assert_int_eq(be_facts(name, &o, &i, &e), -ENODEV);
+		err_clear(&e);
+	}
+}
+END_TEST
+
 START_TEST(test_counts)
 {
 	struct be_mem *w = NULL, *kv = NULL, *img = NULL;
@@ -399,6 +435,7 @@ int main(void)
 	tcase_add_test(reg, test_facts);
 	tcase_add_test(reg, test_auto_is_never_null);
 	tcase_add_test(reg, test_all_have_the_abi);
+	tcase_add_test(reg, test_facts);
 	tcase_add_test(reg, test_environment);
 	suite_add_tcase(s, tc);
 	tcase_add_checked_fixture(tc, setup, teardown);
