@@ -152,7 +152,7 @@ START_TEST(test_all_have_the_abi)
 END_TEST
 
 /* A backend that knows devices which aren't there tells the same of one by each of its dialects. */
-START_TEST(test_facts)
+START_TEST(test_facts_alike)
 {
 	static const struct {
 		const char *name;
@@ -435,7 +435,7 @@ int main(void)
 	tcase_add_test(reg, test_facts);
 	tcase_add_test(reg, test_auto_is_never_null);
 	tcase_add_test(reg, test_all_have_the_abi);
-	tcase_add_test(reg, test_facts);
+	tcase_add_test(reg, test_facts_alike);
 	tcase_add_test(reg, test_environment);
 	suite_add_tcase(s, tc);
 	tcase_add_checked_fixture(tc, setup, teardown);
