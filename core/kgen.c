@@ -11,6 +11,7 @@
 
 #include "core/features.h"
 
+#define MMA_GROUP_ROWS 256
 #define MMA_HEAD_MAX 256 /* of attention_mma.k: what registers hold */
 #define MMA_LOCAL_BYTES ((size_t)48 << 10)
 
@@ -44,6 +45,7 @@ int kgen_target(const struct be_info *dev, uint32_t head_dim, uint32_t disable, 
 	while (t.group > 1 && t.group > dev->group_max)
 		t.group /= 2;
 	t.group_wide = t.group;
+	t.group_rows = t.group;
 	t.split_cols = !cpu;
 	/* a GPU has registers for both halves, and loads an activation once for both */
 	t.tile = kgen_tiles[cpu ? 0 : 1];
@@ -57,6 +59,8 @@ int kgen_target(const struct be_info *dev, uint32_t head_dim, uint32_t disable, 
 	    head_dim <= MMA_HEAD_MAX)
 		t.mma = dev->mma && disable & FEATURE_MMA ? BE_MMA_PORTABLE : dev->mma;
 	t.w_lanes = t.mma ? MMA_LANES : t.lanes;
+	if (t.mma)
+		t.group_rows = MMA_GROUP_ROWS;
 	if (t.dialect == BE_DIALECT_CUDA)
 		snprintf(t.options, sizeof t.options, "--gpu-architecture=%s --fmad=false --std=c++17 -default-device",
 			 dev->arch);

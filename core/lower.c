@@ -124,7 +124,7 @@ static struct klaunch *begin_rows(struct lower *l, uint32_t op, enum rows rows, 
 		return NULL;
 	k->grid = GRID_ROWS;
 	k->size = 1;
-	k->group = l->target->group;
+	k->group = l->target->group_rows;
 	k->rows = rows;
 	kdefs_init(d);
 	kdefs_set(d, "C", "%u", channels);
@@ -169,13 +169,21 @@ void lower_mma_parts(const struct wpack *pack, uint32_t ret[2])
 	ret[1] = per;
 }
 
+/* Tokens of the form for many: a scale and a minimum for every 16 elements leave registers for half as many. */
+static uint32_t mma_cols(const struct wpack *pack)
+{
+	const struct wpack_layout *w = wpack_layout_of(pack->format);
+
+	return w->n_half == 2 && w->n_byte * 16 == w->k_block && w->n_dword * 16 == w->k_block ? 64 : 128;
+}
+
 typedef void set_epilogue(struct lower *, struct klaunch *, struct kdefs *, const struct op *, const struct wpack *);
 
-/* A product on matrix units: a work-group a tile for up to 8 and up to 32 tokens, one for 4 tiles and 128 tokens. */
+/* A product on matrix units: a work-group a tile for up to 8 and up to 32 tokens, one for 4 tiles and mma_cols(). */
 static int product_mma(struct lower *l, struct klaunch *k, const struct op *op, int w, set_epilogue *set)
 {
-	static const uint32_t cols[LAUNCH_VARIANTS] = {8, 32, 128};
 	const struct wpack *pack = &l->out->weights[w].pack;
+	const uint32_t cols[LAUNCH_VARIANTS] = {8, 32, mma_cols(pack)};
 	uint32_t parts[2];
 
 	lower_mma_parts(pack, parts);

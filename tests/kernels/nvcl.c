@@ -61,15 +61,16 @@ static bool write_text(const char *path, const char *text)
 /* Loops are unrolled where the text says so: clang would unroll others too, more than NVRTC does with the same text,
  * and run out of registers. */
 #define OPTIONS_MAX 16
+#define PTX_ISA "+ptx70" /* mma for int8 needs more than clang takes for sm_75 by itself */
 static bool to_ptx(const struct nvcl *n, int sm, char *options, const char *text, const char *ptx, const char *log)
 {
 	char cpu[16];
-	const char *argv[18 + OPTIONS_MAX] = {n->clang, "-target", "nvptx64-nvidia-nvcl", "-Xclang", "-target-cpu",
-					      "-Xclang", cpu, "-x", "cl", "-O2", "-fno-unroll-loops", "-include",
+	const char *argv[22 + OPTIONS_MAX] = {n->clang, "-target", "nvptx64-nvidia-nvcl", "-Xclang", "-target-cpu",
+					      "-Xclang", cpu, "-Xclang", "-target-feature", "-Xclang", PTX_ISA, "-x", "cl", "-O2", "-fno-unroll-loops", "-include",
 					      n->library, "-S", text, "-o", ptx};
-	int i = 17;
+	int i = 21;
 	snprintf(cpu, sizeof cpu, "sm_%d", sm < CLANG_SM_MAX ? sm : CLANG_SM_MAX);
-	for (char *save = NULL, *o = strtok_r(options, " ", &save); o && i < 17 + OPTIONS_MAX;
+	for (char *save = NULL, *o = strtok_r(options, " ", &save); o && i < 21 + OPTIONS_MAX;
 	     o = strtok_r(NULL, " ", &save))
 		argv[i++] = o;
 	return run(argv, log);
