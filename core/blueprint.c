@@ -13,6 +13,8 @@
 
 #define CONTEXT_MAX_TOK (UINT32_C(1) << 24)
 #define KV_DEFAULT_TOK 16384
+#define BATCH_TOK 128     /* a CPU gains little from more, and others wait for a step */
+#define BATCH_GPU_TOK 512 /* so that products of a prompt are work for all of its units */
 #define WEIGHT_ALIGN 64 /* of a weight in its shard: a vector, a cache line */
 #define BUSY_ITEMS 8    /* of attention a compute unit: so many even out */
 #define OUT_ROWS_MIN 16 /* so that prompt log-probabilities don't go row by row */
@@ -23,12 +25,12 @@
 #define MARGIN_BYTES ((uint64_t)256 << 20)
 #define SETS_MAX_BYTES ((size_t)64 << 20) /* parameters of all steps of a go: memory is for K and V */
 
-int blueprint_defaults(const struct graph *g, const struct engine_options *o, struct engine_plan *ret,
+int blueprint_defaults(const struct graph *g, const struct engine_options *o, bool gpu, struct engine_plan *ret,
 		       struct err *reterr)
 {
 	struct engine_plan p = {.context_tok = o->context_tok ? o->context_tok : g->context_train,
 				.parallel = o->parallel ? o->parallel : 32,
-				.batch_tok = o->batch_tok ? o->batch_tok : 128,
+				.batch_tok = o->batch_tok ? o->batch_tok : gpu ? BATCH_GPU_TOK : BATCH_TOK,
 				.kv_tok = o->kv_tok};
 	if (p.context_tok == 0 || p.context_tok > CONTEXT_MAX_TOK)
 		return err_set(reterr, -EINVAL, "context of %u tokens: it must be 1 to %u", p.context_tok,
@@ -195,7 +197,7 @@ int blueprint_init(struct blueprint *b, const struct graph *g, const struct engi
 	b->dev = *dev;
 	b->storage = o->storage;
 	struct engine_plan *p = &b->plan;
-	r = blueprint_defaults(g, o, p, reterr);
+	r = blueprint_defaults(g, o, dev->type == BE_GPU, p, reterr);
 	if (r < 0)
 		return r;
 	if (dev->absent)

@@ -37,5 +37,5 @@ int blueprint_init(struct blueprint *b, const struct graph *g, const struct engi
 void blueprint_done(struct blueprint *b); /* zeroed is fine */
 
 /* Fills the options' zeros with defaults for this model and checks their ranges. */
-int blueprint_defaults(const struct graph *g, const struct engine_options *o, struct engine_plan *ret,
+int blueprint_defaults(const struct graph *g, const struct engine_options *o, bool gpu, struct engine_plan *ret,
                        struct err *reterr);

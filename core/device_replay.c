@@ -8,8 +8,6 @@
 #include "base/checked.h"
 #include "core/device_priv.h"
 
-#define ADVANCE_GROUP 256
-
 /* Rows that list `i` is for. */
 static uint32_t rows_of(const struct device *d, uint32_t i)
 {

@@ -24,7 +24,7 @@ static int plan_reference(const struct graph *g, const struct engine_options *o,
 			  struct err *reterr)
 {
 	struct engine_plan *p = &b->plan;
-	int r = blueprint_defaults(g, o, p, reterr);
+	int r = blueprint_defaults(g, o, false, p, reterr);
 	if (r < 0)
 		return r;
 	snprintf(p->device, sizeof p->device, "reference (scalar C, one thread)");

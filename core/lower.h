@@ -15,6 +15,7 @@
 #include "core/wpack.h"
 
 #define LAUNCH_ARGS_MAX 16
+#define ADVANCE_GROUP 256 /* work-items of advance.k's groups */
 #define LAUNCH_VARIANTS 3
 #define LAUNCH_NO_OP UINT32_MAX
 #define KERNEL_NONE UINT32_MAX /* the launch is left out */

@@ -124,6 +124,12 @@ static void look_kernels(struct look *l)
 						 .format = "",
 						 .bytes = low->gen.bytes[i]};
 	}
+	if (low->advance != KERNEL_NONE) { /* between the steps of a go, as large as these are */
+		struct program_kernel *row = &l->kernels[low->advance].row;
+		row->op = row->template_name;
+		row->group = ADVANCE_GROUP;
+		row->launches = 1;
+	}
 	for (uint32_t i = 0; i < low->n_launches; i++) {
 		const struct klaunch *k = &low->launches[i];
 		for (uint32_t v = 0; v < k->n_variants; v++)

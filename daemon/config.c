@@ -391,7 +391,7 @@ static int finish(struct config *c, struct arena *a, struct err *reterr)
 		r = find_api_keys(c, a, reterr);
 	if (r)
 		return r;
-	if (c->batch_tok < c->parallel)
+	if (c->batch_tok && c->batch_tok < c->parallel)
 		return err_set(reterr, -EINVAL,
 			       "batch-tokens (%u) must be at least parallel (%u): each sequence "
 			       "takes a token of a step",

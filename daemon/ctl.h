@@ -89,7 +89,7 @@ enum ctl_long {
 	"  -m, --model FILE       the GGUF file\n"                                          \
 	"  -d, --device NAME      auto, opencl:N, cuda:N, reference or null [auto]\n"       \
 	"      --parallel N       sequences at once [32]\n"                                 \
-	"      --batch-tokens N   rows of a step at most [128]\n"                           \
+	"      --batch-tokens N   rows of a step at most [128, GPU 512]\n"                           \
 	"      --memory-margin B  bytes of the device left free: auto, or a number with\n"  \
 	"                         K, M or G [auto: 256M on a GPU with its own memory]\n"    \
 	"      --plan MODE        greedy, or naive: activations share no memory [greedy]\n" \

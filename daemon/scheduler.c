@@ -73,7 +73,7 @@ int sched_new(struct engine *e, const struct tokenizer *t, const struct sched_op
 	s->overlap = engine_overlaps(e);
 	s->options = *o;
 	if (s->options.prefill_tok == 0)
-		s->options.prefill_tok = 1;
+		s->options.prefill_tok = plan->batch_tok > 1 ? plan->batch_tok / 2 : 1;
 	s->limit_tok = pool_tok < plan->context_tok ? (uint32_t)pool_tok : plan->context_tok;
 	s->batch_tok = plan->batch_tok;
 	s->slots = (uint32_t)min_size(min_size(plan->parallel, plan->batch_tok), ENGINE_SEQ_MAX);

@@ -85,7 +85,7 @@ struct sched_options {
 	uint32_t queue_tok;       /* waiting prompt tokens at most, but for a request alone in the
 	                           * queue; beyond: -EAGAIN */
 	uint32_t client_requests; /* requests of one client, running and waiting; beyond: -EDQUOT; 0: none */
-	uint32_t prefill_tok;     /* prefill tokens a step at most while others decode */
+	uint32_t prefill_tok;     /* prefill tokens a step at most while others decode; 0: half a step */
 	enum speculate speculate;
 	int64_t stream_ns; /* tokens that come quicker than this may be told together, and computed in one go;
 	                    * 0: never */

@@ -87,8 +87,8 @@ START_TEST(defaults)
 	ck_assert_int_eq((int)c->plan, PLAN_GREEDY);
 	ck_assert_int_eq((int)c->kv_type, KV_F16);
 	ck_assert_uint_eq(c->parallel, 32);
-	ck_assert_uint_eq(c->batch_tok, 128);
-	ck_assert_uint_eq(c->prefill_tok, 64);
+	ck_assert_uint_eq(c->batch_tok, 0);
+	ck_assert_uint_eq(c->prefill_tok, 0);
 	ck_assert_uint_eq(c->memory_margin_bytes, ENGINE_MARGIN_AUTO);
 	ck_assert_int_eq(c->speculate, SPECULATE_AUTO);
 	ck_assert_uint_eq(c->queue_requests, 256);
@@ -207,7 +207,7 @@ START_TEST(file_errors)
 		{"parallel = 4K\n", "(1 to 256)"},
 		{"parallel =\n", "(1 to 256)"},
 		{"parallel = 99999999999999999999999\n", "(1 to 256)"},
-		{"parallel = 200\n", "batch-tokens (128) must be at least parallel (200)"},
+		{"batch-tokens = 128\nparallel = 200\n", "batch-tokens (128) must be at least parallel (200)"},
 		{"max-body-bytes = 18446744073709551615G\n", "bytes)"},
 		{"max-body-bytes = 2G\n", "1024 to 1073741824 bytes"},
 		{"max-body-bytes = auto\n", "(1024 to 1073741824 bytes)"},
