@@ -260,8 +260,10 @@ int common_wait(struct be_dev *dev, uint64_t mark, struct err *reterr)
 	if (mark <= d->passed_mark)
 		return 0;
 	r = d->api->wait(dev, mark, reterr);
-	if (r)
+	if (r) {
+		copies_forget(&d->copies); /* nobody waits for them any more */
 		return r;
+	}
 	d->passed_mark = mark; /* in order: what was marked before has passed as well */
 	copies_passed(&d->copies, mark);
 	return 0;
@@ -278,5 +280,7 @@ int common_mark(struct be_dev *dev, uint64_t *ret_mark, struct err *reterr)
 		r = d->api->mark(dev, d->last_mark + 1, reterr);
 	if (r == 0)
 		*ret_mark = ++d->last_mark;
+	else
+		copies_forget(&d->copies);
 	return r;
 }

@@ -34,6 +34,13 @@ void copies_put_off(struct copies *c, void *dst, const void *src, size_t bytes, 
 	c->read += bytes;
 }
 
+/* Those that are still under way arrive before later ones. */
+void copies_forget(struct copies *c)
+{
+	c->n_reads = 0;
+	c->read = 0;
+}
+
 void copies_passed(struct copies *c, uint64_t mark)
 {
 	unsigned n = 0;

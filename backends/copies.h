@@ -34,5 +34,8 @@ void *copies_read_room(const struct copies *c, size_t bytes);
 /* Puts a read off: `src` goes to `dst` when `mark` has passed. There must be less than COPIES_READS_MAX. */
 void copies_put_off(struct copies *c, void *dst, const void *src, size_t bytes, uint64_t mark);
 
+/* After an error: what was put off is not copied any more, and its places may go. */
+void copies_forget(struct copies *c);
+
 /* All marks up to this one have passed: makes the copies that waited for them. */
 void copies_passed(struct copies *c, uint64_t mark);

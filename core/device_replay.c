@@ -17,6 +17,7 @@ static uint32_t rows_of(const struct device *d, uint32_t i)
 static int record(struct device *d, uint32_t rows, bool split, struct be_list **ret, struct err *reterr)
 {
 	const struct step_rows s = {.n_rows = rows, .n_out = rows};
+	struct be_list *list = NULL;
 	int r = d->ops->record(d->dev, reterr), end;
 
 	if (r < 0)
@@ -25,7 +26,11 @@ static int record(struct device *d, uint32_t rows, bool split, struct be_list **
 		.split = split,
 		.groups = attention_groups_max(&d->b->attention, rows, d->b->plan.context_tok, split)};
 	r = device_launch_list(d, 0, d->b->lowered.n_step, 0, &s, reterr);
-	end = d->ops->record_end(d->dev, ret, r == 0 ? reterr : NULL);
+	end = d->ops->record_end(d->dev, &list, r == 0 ? reterr : NULL);
+	if (r == 0 && end == 0)
+		*ret = list;
+	else if (end == 0)
+		d->ops->list_free(d->dev, list); /* launches are missing */
 	return r < 0 ? r : end;
 }
 

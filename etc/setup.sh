@@ -6,7 +6,7 @@
 packages_build='autoconf automake gcc libc6-dev libcjson-dev libmicrohttpd-dev libpcre2-dev make
   ocl-icd-opencl-dev pkg-config'
 packages_run='ca-certificates curl pocl-opencl-icd python3 python3-pip'
-packages_check='check clang libclang-rt-dev procps python3-venv systemd'
+packages_check='check clang g++ libclang-rt-dev procps python3-venv systemd'
 
 model_file=SmolLM2-135M-Instruct.Q4_1.gguf
 model_id=smollm2-135m-instruct

@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # Tests that are scripts. They run in the build folder, with srcdir in the environment.
 dist_check_SCRIPTS += tests/docs.sh tests/layers.sh tests/systemd.sh
+# Not under sanitizers: kernels are not built with them, and the rest is what the same tests see on other devices.
+if WITH_ASAN
+EXTRA_DIST += tests/cuda.sh
+else
+dist_check_SCRIPTS += tests/cuda.sh
+endif
 EXTRA_DIST += tests/fuzz/run tests/lsan.supp README.md docs/api.md docs/architecture.md docs/backends.md docs/memory-plan.svg \
   tests/tools/plan_svg.py
 # Device drivers keep memory for the life of the process; what is suppressed is only theirs. Their threads may

@@ -7,8 +7,12 @@
 #include "backends/cuda/cuda.h"
 #include "backends/library.h"
 
+#define OPERATING_SYSTEM 304
 #define NVRTC_OLDEST 11 /* the first with nvrtcGetCUBIN */
 #define N_OF(table) (sizeof(table) / sizeof(*(table)))
+
+static struct cu_driver driver;
+static bool loaded; /* all of it */
 
 int cu_driver_get(const struct cu_driver **ret, struct err *reterr)
 {
@@ -16,22 +20,24 @@ int cu_driver_get(const struct cu_driver **ret, struct err *reterr)
 	static const struct library_symbol symbols[] = {CU_DRIVER(X)};
 #undef X
 	static const char *const paths[] = {"libcuda.so.1", NULL};
-	static struct cu_driver table;
 	static bool found;
 	struct library lib;
+	cu_result c;
 	int r;
 
-	*ret = &table;
+	*ret = &driver;
 	if (found)
 		return 0;
-	r = library_load(paths, 0, symbols, N_OF(symbols), &table, &lib);
+	r = library_load(paths, 0, symbols, N_OF(symbols), &driver, &lib);
 	if (r == -ENOENT)
 		return err_set(reterr, r, "libcuda.so.1 not found");
 	if (r)
 		return err_set(reterr, r, "libcuda.so.1 has no %s: NVIDIA's driver is too old", lib.missing);
-	r = cu_check(NULL, reterr, table.init(0), "cuInit");
-	found = r == 0;
-	return r;
+	loaded = true;
+	c = driver.init(0);
+	found = c == 0;
+	return cu_check(NULL, reterr, c, "cuInit%s",
+			c == OPERATING_SYSTEM ? " (no permission on /dev/nvidia*?)" : "");
 }
 
 int cu_nvrtc_get(const struct cu_driver *cu, const struct cu_nvrtc **ret, struct err *reterr)
@@ -78,7 +84,7 @@ static const struct {
 	{2, 2, ENOMEM, false},     /* OUT_OF_MEMORY */
 	{3, 3, ENODEV, false},     /* NOT_INITIALIZED */
 	{4, 4, EIO, true},         /* DEINITIALIZED */
-	{46, 46, ENODEV, true},    /* DEVICE_UNAVAILABLE */
+	{46, 46, EIO, true},       /* DEVICE_UNAVAILABLE */
 	{100, 101, ENODEV, false}, /* NO_DEVICE, INVALID_DEVICE */
 	{200, 200, ESTALE, false}, /* INVALID_IMAGE */
 	{201, 201, EINVAL, false}, /* INVALID_CONTEXT */
@@ -88,7 +94,7 @@ static const struct {
 	{220, 220, EIO, true},     /* NVLINK_UNCORRECTABLE */
 	{222, 223, ESTALE, false}, /* UNSUPPORTED_PTX_VERSION, JIT_COMPILATION_DISABLED */
 	{226, 226, EIO, true},     /* CONTAINED */
-	{304, 304, EACCES, false}, /* OPERATING_SYSTEM: no permission on the device node */
+	{OPERATING_SYSTEM, OPERATING_SYSTEM, EACCES, false},
 	{400, 400, EINVAL, false}, /* INVALID_HANDLE */
 	{500, 500, ENOENT, false}, /* NOT_FOUND */
 	{700, 700, EIO, true},     /* ILLEGAL_ADDRESS */
@@ -122,9 +128,9 @@ int cu_check(struct be_dev *dev, struct err *reterr, cu_result code, const char 
 		snprintf(where, sizeof(where), "cuda:%u: ", dev->base.info.index);
 		if (stays && dev->lost == 0)
 			dev->lost = code;
-		if (dev->cu->error_name(code, &name) != 0)
-			name = NULL;
 	}
+	if (loaded && driver.error_name(code, &name) != 0)
+		name = NULL;
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);

@@ -43,11 +43,15 @@ int cu_facts(const char *name, struct be_info *ret)
 	return r;
 }
 
-static unsigned get(const struct cu_driver *cu, int dev, int attribute)
+/* All attributes are older than any driver that has the functions: one that can't be read is an error. */
+static unsigned get(const struct cu_driver *cu, int dev, int attribute, struct err *reterr)
 {
 	int v = 0;
+	const cu_result r = cu->device_attribute(&v, attribute, dev);
 
-	return cu->device_attribute(&v, attribute, dev) == 0 && v > 0 ? (unsigned)v : 0;
+	if (r != 0)
+		cu_check(NULL, reterr, r, "its attribute %d", attribute);
+	return r == 0 && v > 0 ? (unsigned)v : 0;
 }
 
 /* Free memory is only known in a context, which takes some of it. */
@@ -91,29 +95,28 @@ static void device_info(const struct cu_driver *cu, const struct cu_nvrtc *nvrtc
 	*ret = (struct be_info){.index = (unsigned)i};
 	if (cu->device_get(&dev, i) != 0 || cu->device_name(ret->name, sizeof(ret->name), dev) != 0)
 		snprintf(ret->name, sizeof(ret->name), "unknown");
-	if (cu->device_memory(&ret->memory_bytes, dev) != 0)
-		ret->memory_bytes = 0;
-	from_sm(ret, get(cu, dev, ATTRIBUTE_SM_MAJOR) * 10 + get(cu, dev, ATTRIBUTE_SM_MINOR));
-	ret->compute_units = get(cu, dev, ATTRIBUTE_UNITS);
-	ret->group_max = get(cu, dev, ATTRIBUTE_GROUP_MAX);
-	ret->clock_mhz = get(cu, dev, ATTRIBUTE_CLOCK_KHZ) / 1000;
-	ret->local_bytes = get(cu, dev, ATTRIBUTE_SHARED_OPTIN);
-	ret->l2_bytes = get(cu, dev, ATTRIBUTE_L2_BYTES);
-	ret->host_memory = get(cu, dev, ATTRIBUTE_INTEGRATED) != 0;
+	cu_check(NULL, &why, cu->device_memory(&ret->memory_bytes, dev), "its memory");
+	from_sm(ret, get(cu, dev, ATTRIBUTE_SM_MAJOR, &why) * 10 + get(cu, dev, ATTRIBUTE_SM_MINOR, &why));
+	ret->compute_units = get(cu, dev, ATTRIBUTE_UNITS, &why);
+	ret->group_max = get(cu, dev, ATTRIBUTE_GROUP_MAX, &why);
+	ret->clock_mhz = get(cu, dev, ATTRIBUTE_CLOCK_KHZ, &why) / 1000;
+	ret->local_bytes = get(cu, dev, ATTRIBUTE_SHARED_OPTIN, &why);
+	ret->l2_bytes = get(cu, dev, ATTRIBUTE_L2_BYTES, &why);
+	ret->host_memory = get(cu, dev, ATTRIBUTE_INTEGRATED, &why) != 0;
 	cu->driver_version(&version);
 	if (nvrtc && nvrtc->version(&major, &minor) == 0)
 		snprintf(ret->driver, sizeof(ret->driver), "CUDA %d.%d, NVRTC %d.%d", version / 1000,
 			 version % 1000 / 10, major, minor);
 	else
 		snprintf(ret->driver, sizeof(ret->driver), "CUDA %d.%d", version / 1000, version % 1000 / 10);
-	if (ret->sm < NVIDIA_SM_MIN)
+	if (!why.code && ret->sm < NVIDIA_SM_MIN)
 		snprintf(ret->why_not, sizeof(ret->why_not), "compute capability %u.%u, at least %d.%d is needed",
 			 ret->sm / 10, ret->sm % 10, NVIDIA_SM_MIN / 10, NVIDIA_SM_MIN % 10);
 	else if (!nvrtc)
 		snprintf(ret->why_not, sizeof(ret->why_not), "%.199s", no_nvrtc->msg);
-	else if (get(cu, dev, ATTRIBUTE_COMPUTE_MODE) == COMPUTE_MODE_PROHIBITED)
+	else if (get(cu, dev, ATTRIBUTE_COMPUTE_MODE, &why) == COMPUTE_MODE_PROHIBITED)
 		snprintf(ret->why_not, sizeof(ret->why_not), "its compute mode is 'prohibited' (nvidia-smi -c 0)");
-	else if (get_free(cu, dev, ret, &why))
+	else if (why.code || get_free(cu, dev, ret, &why))
 		snprintf(ret->why_not, sizeof(ret->why_not), "%.199s", why.msg);
 	if (nvrtc)
 		get_arch(nvrtc, ret);

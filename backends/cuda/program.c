@@ -10,6 +10,12 @@
 
 #define IMAGE_BYTES_MAX ((size_t)1 << 30)
 #define OPTIONS_MAX 16
+#define NVRTC_OUT_OF_MEMORY 1
+
+static int nvrtc_error(cu_result code, const char *name, struct err *reterr)
+{
+	return err_set(reterr, code == NVRTC_OUT_OF_MEMORY ? -ENOMEM : -EBADMSG, "program '%s': NVRTC error %d", name, code);
+}
 
 static int compile_error(const struct cu_nvrtc *nvrtc, cu_handle prog, cu_result code, const char *name,
 			 struct err *reterr)
@@ -55,14 +61,18 @@ int cu_from_text(struct be_dev *dev, const struct be_source *src, struct be_prog
 		return r;
 	if ((size_t)snprintf(copy, sizeof(copy), "%s", src->options) >= sizeof(copy))
 		return err_set(reterr, -EINVAL, "program '%s': its options are too long", src->name);
-	for (char *save = NULL, *o = strtok_r(copy, " ", &save); o && n < OPTIONS_MAX; o = strtok_r(NULL, " ", &save))
+	for (char *save = NULL, *o = strtok_r(copy, " ", &save); o; o = strtok_r(NULL, " ", &save)) {
+		if (n == OPTIONS_MAX)
+			return err_set(reterr, -EINVAL, "program '%s': more than %d options", src->name, OPTIONS_MAX);
 		options[n++] = o;
+	}
 	c = nvrtc->create(&prog, src->text, src->name, 0, NULL, NULL);
 	if (c != 0)
-		return err_set(reterr, -ENOMEM, "program '%s': NVRTC error %d", src->name, c);
+		return nvrtc_error(c, src->name, reterr);
 	c = nvrtc->compile(prog, n, options);
-	r = c == 0 ? take_image(nvrtc, prog, strncmp(dev->base.info.arch, "sm_", 3) == 0, p, reterr)
-		   : compile_error(nvrtc, prog, c, src->name, reterr);
+	r = c == 0		       ? take_image(nvrtc, prog, strncmp(dev->base.info.arch, "sm_", 3) == 0, p, reterr)
+	    : c == NVRTC_OUT_OF_MEMORY ? nvrtc_error(c, src->name, reterr)
+				       : compile_error(nvrtc, prog, c, src->name, reterr);
 	nvrtc->destroy(&prog);
 	if (r)
 		return r;

@@ -421,6 +421,10 @@ START_TEST(test_look_ahead)
 	uint32_t products = 0;
 
 	open_with(&o, &info, 0);
+	if (!o.b.stage_bytes) { /* no list of stages, and products by matrix units have another grid */
+		close_all(&o);
+		return;
+	}
 	const struct lowered *l = &o.b.lowered;
 	uint64_t *list = calloc(l->n_launches, STAGE_WORDS * sizeof *list);
 	ck_assert_ptr_nonnull(list);
