@@ -19,7 +19,7 @@ const struct feature_info features[] = {
 	{FEATURE_OVERLAP, "overlap", "clients are told of a step while the next one runs (not on CPU devices)"},
 	{FEATURE_TUNE, "tune", "the tile of products that is fastest for the model on the device, measured at its first start"},
 	{FEATURE_MULTI_STEP, "multi-step", "where steps are short and sampling is greedy, several go to the device at once"},
-	{FEATURE_MMA, "mma", "the device's matrix units; else the same by plain code (GPUs that have them)"},
+	{FEATURE_MMA, "mma", "the device's matrix units for int8; else the same by plain code (GPUs that have them)"},
 	{FEATURE_REPLAY, "replay", "the launches of a step of few rows are recorded at the start and replayed (CUDA)"},
 	{0, NULL, NULL},
 };

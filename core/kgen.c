@@ -57,7 +57,8 @@ int kgen_target(const struct be_info *dev, uint32_t head_dim, uint32_t disable, 
 	/* its largest work-group, and what that keeps in local memory, are needed; a head has whole tiles */
 	if (dev->group_max >= MMA_GROUP_MAX && dev->local_bytes >= MMA_LOCAL_BYTES && head_dim % (2 * MMA_LANES) == 0 &&
 	    head_dim <= MMA_HEAD_MAX)
-		t.mma = dev->mma && disable & FEATURE_MMA ? BE_MMA_PORTABLE : dev->mma;
+		t.mma = dev->mma;
+	t.mma_plain = disable & FEATURE_MMA;
 	t.w_lanes = t.mma ? MMA_LANES : t.lanes;
 	if (t.mma)
 		t.group_rows = MMA_GROUP_ROWS;
@@ -258,7 +259,8 @@ void kgen_init(struct kgen *k, const struct kgen_target *t)
 	k->target = *t;
 	sb_printf(&k->text, "#define LANES %u\n#define %s 1\n", t->lanes, dot_name(t->dot));
 	if (t->mma)
-		sb_printf(&k->text, "#define ROW_LIST 1\n#define KV_MMA 1\n#define %s 1\n", mma_name(t->mma));
+		sb_printf(&k->text, "#define ROW_LIST 1\n#define KV_MMA 1\n#define %s 1\n%s", mma_name(t->mma),
+			  t->mma_plain ? "#define MMA_PLAIN 1\n" : "");
 	if (t->rows_in_memory)
 		sb_str(&k->text, "#define ROWS_IN_MEMORY 1\n");
 	if (t->kv_q8)
