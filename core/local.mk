@@ -25,11 +25,7 @@ BUILT_SOURCES += core/kernels.gen.c
 CLEANFILES += core/kernels.gen.c
 
 if HAVE_CHECK
-check_PROGRAMS += tests/unit/test_ops tests/unit/test_ops_gpu
-tests_unit_test_ops_gpu_SOURCES = $(tests_unit_test_ops_SOURCES)
-tests_unit_test_ops_gpu_CPPFLAGS = $(AM_CPPFLAGS) -DTEST_AS_GPU
-tests_unit_test_ops_gpu_CFLAGS = $(tests_unit_test_ops_CFLAGS)
-tests_unit_test_ops_gpu_LDADD = $(tests_unit_test_ops_LDADD)
+check_PROGRAMS += tests/unit/test_ops
 tests_unit_test_ops_SOURCES = tests/unit/test_ops.c tests/lib/opgraph.c tests/lib/opgraph.h
 tests_unit_test_ops_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_ops_LDADD = $(UNIT_LIBS)

@@ -76,11 +76,7 @@ static int n_storages = 2;
 
 static void storages_for(enum format f)
 {
-#ifdef TEST_AS_GPU
-	n_storages = f == FORMAT_Q8_0 ? 2 : 1;
-#else
 	n_storages = f <= FORMAT_Q4_1 || f == FORMAT_Q8_0 || f == FORMAT_BF16 ? 2 : 1;
-#endif
 }
 
 /* On all devices and in both storages, for steps of few and of many rows. */
