@@ -36,6 +36,13 @@ static void *open_one(const char *pattern, int version, char *path, size_t cap)
 	return lib;
 }
 
+/* The C library keeps the words of the last failure for each thread until they were asked for twice. */
+static void forget_error(void)
+{
+	while (dlerror())
+		;
+}
+
 int library_load(const char *const *paths, int version, const struct library_symbol *symbols, size_t n, void *table,
 		 struct library *ret)
 {
@@ -44,6 +51,7 @@ int library_load(const char *const *paths, int version, const struct library_sym
 	ret->missing = NULL;
 	for (; *paths && !lib; paths++)
 		lib = open_one(*paths, version, ret->path, sizeof(ret->path));
+	forget_error();
 	if (!lib)
 		return -ENOENT;
 	for (size_t i = 0; i < n && !ret->missing; i++) {
@@ -56,5 +64,6 @@ int library_load(const char *const *paths, int version, const struct library_sym
 	}
 	if (ret->missing || n == 0)
 		dlclose(lib);
+	forget_error();
 	return ret->missing ? -ENOSYS : 0;
 }

@@ -25,7 +25,7 @@ static struct profile_row describe(const struct blueprint *b, const struct klaun
 	while (v + 1 < k->n_variants && r.rows > k->cols[v])
 		v++;
 	r.kernel = b->lowered.gen.names[k->kernel[v] != KERNEL_NONE ? k->kernel[v] : k->split_kernel];
-	if (k->grid != GRID_TILES || k->args[0].type != KARG_WEIGHT)
+	if ((k->grid != GRID_TILES && k->grid != GRID_MMA) || k->args[0].type != KARG_WEIGHT)
 		return r;
 	const struct wload *w = &b->lowered.weights[k->args[0].index];
 	if (!w->packed)

@@ -488,8 +488,6 @@ static void size_engine(struct bench *b)
 		o->kv_tok = pool < UINT32_MAX ? (uint32_t)pool : UINT32_MAX;
 	if (!o->parallel)
 		o->parallel = batch_max;
-	if (!o->batch_tok && batch_max > 128)
-		o->batch_tok = batch_max;
 	o->cache_dir = ctl_cache_dir(b->cache_dir);
 	o->progress = b->progress ? loading : NULL;
 }

@@ -3,6 +3,7 @@
  * damaged record is measured again. Which tile wins is the machine's affair. */
 #include <check.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,6 +93,11 @@ START_TEST(test_measure_once)
 	ck_assert_msg(model_open_graph(&m, path, &err) == 0, "%s", err.msg);
 	while (m.graph.tensors[w].format != FORMAT_Q4_0)
 		w++;
+	if (info.mma != BE_MMA_NONE) {
+		ck_assert_int_eq(tune_tile(ops, &info, &m.graph, w, &o, &first, &err), -ENOTSUP);
+		info.mma = BE_MMA_NONE; /* the same device without */
+		err_clear(&err);
+	}
 	ck_assert_msg(tune_tile(ops, &info, &m.graph, w, &o, &first, &err) == 0, "%s", err.msg);
 	ck_assert(first.measured);
 	ck_assert_uint_ge(first.tile, 1);
