@@ -7,7 +7,7 @@ EXTRA_DIST += tests/cuda.sh
 else
 dist_check_SCRIPTS += tests/cuda.sh
 endif
-EXTRA_DIST += tests/fuzz/run tests/lsan.supp README.md docs/api.md docs/architecture.md docs/backends.md docs/memory-plan.svg \
+EXTRA_DIST += tests/fuzz/run tests/lsan.supp README.md docs/api.md docs/architecture.md docs/backends.md docs/reports/README.md docs/memory-plan.svg \
   tests/tools/plan_svg.py
 # Device drivers keep memory for the life of the process; what is suppressed is only theirs. Their threads may
 # end while the leak checker reads thread-local storage, which it does not survive: it is told to leave that out
