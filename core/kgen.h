@@ -62,8 +62,7 @@ struct kgen_target {
 
 /* How many work-groups a launch has; the order matters to step.k. */
 enum grid {
-	GRID_TILES,            /* x: tiles over group_wide; y: groups of columns, where the target splits them */
-	GRID_MMA,              /* x: tiles over those of a variant's work-group; y: groups of columns */
+	GRID_TILES,            /* x: tiles over those of a work-group; y: groups of columns, where the target splits them */
 	GRID_ROWS,             /* x: rows over `size` */
 	GRID_HEADS_ROWS,       /* x: `size` heads, y: rows */
 	GRID_SIZE_ROW_GROUPS,  /* x: `size`, y: rows over INNER_ROWS or 1 */

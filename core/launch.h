@@ -14,6 +14,9 @@ struct launch_shape {
 	uint32_t grid[2]; /* work-groups in x and y */
 };
 
+/* Which of a launch's kernels is the one for `n` rows. */
+uint32_t launch_variant(const struct klaunch *k, uint32_t n);
+
 /* Of launch `k` of `l` in a step with `n` rows (with logits, where k->rows says so) whose attention is cut as `a`. */
 struct launch_shape launch_shape(const struct lowered *l, const struct klaunch *k, uint32_t n,
 				 const struct attention_step *a);

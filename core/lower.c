@@ -11,7 +11,9 @@
 #include "core/format.h"
 #include "core/wpack_block.h"
 
-#define MMA_ATTENTION_GROUP 128 /* four warps: attention_mma.k */
+#define MMA_WARP 32
+#define MMA_WARPS 4           /* of attention_mma.k, and of linear_mma.k where it is not cut by parts */
+#define MMA_PART_TOO_SHORT 256 /* elements along K */
 #define BEST_CHUNK 1024   /* logits that a work-group of best.k looks at */
 #define QUANTIZE_BLOCKS 16 /* blocks of 32 that a CPU's work-group of quantize.k takes: common.k's Q_CHUNK */
 
@@ -24,6 +26,13 @@ struct lower {
 	uint32_t table_stride;
 	struct err *err;
 };
+
+/* Of all variants: so many work-items a group, a tile each where they have tiles. */
+static void set_group(struct klaunch *k, uint32_t group)
+{
+	for (uint32_t v = 0; v < LAUNCH_VARIANTS; v++)
+		k->groups[v] = k->tiles[v] = group;
+}
 
 static struct klaunch *add_launch(struct lower *l, uint32_t op)
 {
@@ -41,7 +50,7 @@ static struct klaunch *add_launch(struct lower *l, uint32_t op)
 	struct klaunch *k = &o->launches[o->n_launches++];
 	memset(k, 0, sizeof *k);
 	k->op = op;
-	k->group = 1;
+	set_group(k, 1);
 	return k;
 }
 
@@ -124,11 +133,11 @@ static struct klaunch *begin_rows(struct lower *l, uint32_t op, enum rows rows, 
 		return NULL;
 	k->grid = GRID_ROWS;
 	k->size = 1;
-	k->group = l->target->group_rows;
+	set_group(k, l->target->group_rows);
 	k->rows = rows;
 	kdefs_init(d);
 	kdefs_set(d, "C", "%u", channels);
-	kdefs_set(d, "GROUP", "%u", k->group);
+	kdefs_set(d, "GROUP", "%u", l->target->group_rows);
 	return k;
 }
 
@@ -155,11 +164,12 @@ void lower_product(struct kdefs *d, const struct wpack *pack, uint32_t cols, uin
 	kdefs_set(d, "TILE_HALVES", "%u", halves);
 }
 
-/* So many parts that few tiles keep a GPU busy, and none so short that its warp is not worth the while. */
-void lower_mma_parts(const struct wpack *pack, uint32_t ret[2])
+/* How K is cut for matrix units, by the weight's shape alone. ret[0]: parts, ret[1]: packed blocks a part. So many
+ * parts that few tiles keep a GPU busy, and none so short that its warp is not worth the while. */
+static void mma_parts(const struct wpack *pack, uint32_t ret[2])
 {
 	const uint32_t k_block = wpack_layout_of(pack->format)->k_block, n = pack->k / k_block;
-	uint32_t parts = pack->k / 256, per;
+	uint32_t parts = pack->k / MMA_PART_TOO_SHORT, per;
 
 	parts = parts < 1 ? 1 : parts > MMA_PARTS_MAX ? MMA_PARTS_MAX : parts;
 	per = (n + parts - 1) / parts;
@@ -186,8 +196,7 @@ static int product_mma(struct lower *l, struct klaunch *k, const struct op *op, 
 	const uint32_t cols[LAUNCH_VARIANTS] = {8, 32, mma_cols(pack)};
 	uint32_t parts[2];
 
-	lower_mma_parts(pack, parts);
-	k->grid = GRID_MMA;
+	mma_parts(pack, parts);
 	k->n_variants = l->target->columns ? LAUNCH_VARIANTS : 1;
 	for (uint32_t v = 0; v < k->n_variants; v++) {
 		const bool by_parts = v < 2;
@@ -195,8 +204,8 @@ static int product_mma(struct lower *l, struct klaunch *k, const struct op *op, 
 		kdefs_init(&d);
 		k->n_args = 0;
 		k->cols[v] = cols[v];
-		k->groups[v] = by_parts ? 32 * parts[0] : 128;
-		k->tiles[v] = by_parts ? 1 : 4;
+		k->groups[v] = by_parts ? MMA_WARP * parts[0] : MMA_WARP * MMA_WARPS;
+		k->tiles[v] = by_parts ? 1 : MMA_WARPS;
 		arg(k, KARG_WEIGHT, (uint32_t)w);
 		lower_product(&d, pack, cols[v], 1);
 		kdefs_set(&d, "W_ONE", "1");
@@ -233,7 +242,7 @@ static int product(struct lower *l, uint32_t op_index, int w, enum rows rows, se
 	const struct wpack *pack = &l->out->weights[w].pack;
 	k->grid = GRID_TILES;
 	k->size = pack->n_tiles;
-	k->group = l->target->group_wide;
+	set_group(k, l->target->group_wide);
 	k->rows = rows;
 	if (l->target->mma && op->in[3] != TENSOR_NONE)
 		return product_mma(l, k, op, w, set);
@@ -474,13 +483,13 @@ static int lower_join(struct lower *l, uint32_t i)
 	k->grid = GRID_HEADS_ROWS;
 	k->size = op->heads;
 	k->rows = ROWS_STEP;
-	if (l->target->group > 1) /* a vector each, if that many fit */
-		for (k->group = op->head_dim / l->target->lanes; k->group > l->target->group && k->group % 2 == 0;)
-			k->group /= 2;
-	if (k->group > l->target->group)
-		k->group = 1;
+	/* a vector each, if that many fit */
+	uint32_t group = op->head_dim / l->target->lanes;
+	while (group > l->target->group)
+		group = group % 2 ? 1 : group / 2;
+	set_group(k, group);
 	kdefs_init(&d);
-	kdefs_set(&d, "GROUP", "%u", k->group);
+	kdefs_set(&d, "GROUP", "%u", group);
 	kdefs_set(&d, "HEADS", "%u", op->heads);
 	kdefs_set(&d, "D", "%u", op->head_dim);
 	kdefs_set(&d, "PART", "%d", ATTENTION_PART_TOK);
@@ -505,7 +514,7 @@ static int lower_attention(struct lower *l, uint32_t i)
 		return -ENOMEM;
 	k->grid = GRID_ATTENTION;
 	k->size = cut->items;
-	k->group = cut->mma ? MMA_ATTENTION_GROUP : cut->by_group ? l->target->group : 1;
+	set_group(k, cut->mma ? MMA_WARP * MMA_WARPS : cut->by_group ? l->target->group : 1);
 	k->rows = ROWS_STEP;
 	kdefs_init(&d);
 	kdefs_set(&d, "HEADS", "%u", op->heads);
@@ -515,7 +524,7 @@ static int lower_attention(struct lower *l, uint32_t i)
 	kdefs_set(&d, "HEADS_TILE", "%u", cut->heads_tile);
 	kdefs_set(&d, "ROWS", "%u", cut->rows);
 	kdefs_set(&d, "SPLIT", "%d", split);
-	kdefs_set(&d, "GROUP", "%u", k->group);
+	kdefs_set(&d, "GROUP", "%u", k->groups[0]);
 	kdefs_set(&d, "SCALE", "%.9ef", (double)op->scale);
 	kdefs_set(&d, "TABLE_STRIDE", "%u", l->table_stride);
 	arg(k, KARG_KV_K, l->g->tensors[op->in[1]].layer);
@@ -575,11 +584,11 @@ static int lower_best(struct lower *l)
 	l->out->best_chunks = best_chunks(l);
 	k->grid = GRID_HEADS_ROWS;
 	k->size = l->out->best_chunks;
-	k->group = l->target->group;
+	set_group(k, l->target->group);
 	k->rows = l->g->tensors[l->g->logits].rows;
 	kdefs_init(&d);
 	kdefs_set(&d, "VOCAB", "%u", l->g->n_vocab);
-	kdefs_set(&d, "GROUP", "%u", k->group);
+	kdefs_set(&d, "GROUP", "%u", l->target->group);
 	kdefs_set(&d, "CHUNK", "%d", BEST_CHUNK);
 	kdefs_set(&d, "CHUNKS", "%u", l->out->best_chunks);
 	tensor(l, k, &d, "x", l->g->logits, false);
@@ -604,7 +613,7 @@ static int lower_page_copy(struct lower *l)
 			return -ENOMEM;
 		k->grid = GRID_TILES;
 		k->size = ints / 4;
-		k->group = l->target->group_wide;
+		set_group(k, l->target->group_wide);
 		k->rows = ROWS_STEP;
 		kdefs_init(&d);
 		kdefs_set(&d, "PAGE_INTS", "%u", ints);

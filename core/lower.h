@@ -48,13 +48,12 @@ struct klaunch {
 	uint32_t n_variants;
 	uint32_t kernel[LAUNCH_VARIANTS]; /* by tokens a work-item, ascending */
 	uint32_t cols[LAUNCH_VARIANTS];
-	uint32_t groups[LAUNCH_VARIANTS]; /* GRID_MMA: work-items a group, and */
-	uint32_t tiles[LAUNCH_VARIANTS];  /* tiles */
+	uint32_t groups[LAUNCH_VARIANTS]; /* work-items a group (that of the split kernel is the first's), and */
+	uint32_t tiles[LAUNCH_VARIANTS];  /* GRID_TILES: tiles */
 	bool by_split;         /* another kernel where the step's attention is split: */
 	uint32_t split_kernel; /* that one */
 	enum grid grid;
 	uint32_t size;  /* tiles or heads */
-	uint32_t group; /* work-items a group */
 	enum rows rows; /* ROWS_STEP or ROWS_OUT */
 	uint32_t n_args; /* the last is KARG_ROWS */
 	struct karg args[LAUNCH_ARGS_MAX];
@@ -79,9 +78,6 @@ struct lowered {
 	uint32_t advance;     /* kernel between recorded steps of a go (advance.k), or KERNEL_NONE */
 	uint32_t page_ints; /* of one page of one layer's K (or V), in 32-bit words */
 };
-
-/* How K of a weight is cut for matrix units: by its shape alone. ret[0]: parts, ret[1]: packed blocks a part. */
-void lower_mma_parts(const struct wpack *pack, uint32_t ret[2]);
 
 /* What kernels/linear.k is bound to, but for tensors and epilogue. */
 void lower_product(struct kdefs *d, const struct wpack *pack, uint32_t cols, uint32_t halves);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/engine_priv.h"
+#include "core/launch.h"
 
 static const char *launch_name(const struct blueprint *b, const struct klaunch *k)
 {
@@ -19,13 +20,11 @@ static struct profile_row describe(const struct blueprint *b, const struct klaun
 				   uint32_t n_out)
 {
 	struct profile_row r = {.op = launch_name(b, k), .format = "", .n = 1};
-	uint32_t v = 0;
 
 	r.rows = k->rows == ROWS_OUT ? n_out : n_rows;
-	while (v + 1 < k->n_variants && r.rows > k->cols[v])
-		v++;
+	const uint32_t v = launch_variant(k, r.rows);
 	r.kernel = b->lowered.gen.names[k->kernel[v] != KERNEL_NONE ? k->kernel[v] : k->split_kernel];
-	if ((k->grid != GRID_TILES && k->grid != GRID_MMA) || k->args[0].type != KARG_WEIGHT)
+	if (k->grid != GRID_TILES || k->args[0].type != KARG_WEIGHT)
 		return r;
 	const struct wload *w = &b->lowered.weights[k->args[0].index];
 	if (!w->packed)

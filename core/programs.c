@@ -102,7 +102,7 @@ static void look_launch(struct look *l, const struct klaunch *k, uint32_t kernel
 		return;
 	const struct wpack *pack = &b->lowered.weights[k->args[0].index].pack;
 	row->format = format_name(pack->format);
-	if (k->grid != GRID_TILES && k->grid != GRID_MMA)
+	if (k->grid != GRID_TILES)
 		return;
 	row->k = pack->k;
 	for (uint32_t i = 0; i < pack->n_parts; i++)
@@ -133,9 +133,9 @@ static void look_kernels(struct look *l)
 	for (uint32_t i = 0; i < low->n_launches; i++) {
 		const struct klaunch *k = &low->launches[i];
 		for (uint32_t v = 0; v < k->n_variants; v++)
-			look_launch(l, k, k->kernel[v], k->grid == GRID_MMA ? k->groups[v] : k->group);
+			look_launch(l, k, k->kernel[v], k->groups[v]);
 		if (k->by_split)
-			look_launch(l, k, k->split_kernel, k->group);
+			look_launch(l, k, k->split_kernel, k->groups[0]);
 	}
 }
 
