@@ -194,17 +194,15 @@ static const struct common_api api = {
 
 static int cu_open(const struct be_info *info, struct be_dev **ret, struct err *reterr)
 {
-	struct be_info infos[CU_DEVICES_MAX];
 	const struct cu_driver *cu;
-	const int n = cu_probe(infos, CU_DEVICES_MAX);
+	struct be_info now;
 	struct be_dev *dev;
 	int r = cu_driver_get(&cu, reterr);
 
-	if (r)
-		return r;
-	if (info->index >= (unsigned)n)
-		return err_set(reterr, -ENODEV, "cuda:%u: there is no such device", info->index);
-	r = common_open(&api, info, &infos[info->index], &dev, reterr);
+	if (r == 0)
+		r = cu_device(info->index, &now, reterr);
+	if (r == 0)
+		r = common_open(&api, info, &now, &dev, reterr);
 	if (r)
 		return r;
 	dev->cu = cu;

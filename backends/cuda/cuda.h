@@ -116,6 +116,8 @@ int cu_check(struct be_dev *dev, struct err *reterr, cu_result code, const char 
 	__attribute__((format(printf, 4, 5)));
 
 int cu_probe(struct be_info *ret, size_t cap);
+/* One device's facts, and no other's: to know what is free takes a context. 0, -ENODEV, or that there is no driver. */
+int cu_device(unsigned index, struct be_info *ret, struct err *reterr);
 int cu_facts(const char *name, struct be_info *ret);
 
 /* Of struct common_api. */

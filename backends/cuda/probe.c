@@ -122,6 +122,23 @@ static void device_info(const struct cu_driver *cu, const struct cu_nvrtc *nvrtc
 		get_arch(nvrtc, ret);
 }
 
+int cu_device(unsigned index, struct be_info *ret, struct err *reterr)
+{
+	const struct cu_driver *cu;
+	const struct cu_nvrtc *nvrtc;
+	struct err e = {0};
+	int n = 0, r = cu_driver_get(&cu, reterr);
+
+	if (r)
+		return r;
+	if (cu->device_count(&n) != 0 || n < 0 || index >= (unsigned)n || index >= CU_DEVICES_MAX)
+		return err_set(reterr, -ENODEV, "cuda:%u: there is no such device", index);
+	if (cu_nvrtc_get(cu, &nvrtc, &e))
+		nvrtc = NULL;
+	device_info(cu, nvrtc, &e, (int)index, ret);
+	return 0;
+}
+
 /* One entry without units, which only says why there is none. */
 static int nothing(struct be_info *ret, size_t cap, const char *why)
 {
