@@ -254,8 +254,10 @@ int blueprint_init(struct blueprint *b, const struct graph *g, const struct engi
 	p->kv_bytes_per_tok = (uint64_t)g->n_layers * 2 * g->n_kv_heads *
 			      kv_head_bytes(o->kv_type, g->head_dim, target.lanes) / KV_PAGE_TOK;
 	p->n_ops = b->fused.n_ops;
-	p->tile_cols = target.tile.cols;
-	p->tile_halves = target.tile.halves;
+	if (!target.mma) { /* else products have shapes of their own */
+		p->tile_cols = target.tile.cols;
+		p->tile_halves = target.tile.halves;
+	}
 	for (uint32_t i = 0; i < b->lowered.n_step; i++)
 		p->n_launches += b->lowered.launches[i].kernel[0] != KERNEL_NONE;
 	for (uint32_t t = 0; t < b->layout.n_tensors; t++)

@@ -29,7 +29,7 @@ struct engine_options {
 	uint32_t context_tok;  /* limit of one sequence; 0: the model's */
 	uint32_t kv_tok;       /* tokens in the pool; 0: max(context, 16384), bounded by what fits */
 	uint32_t parallel;     /* sequences a step; 0: 32 */
-	uint32_t batch_tok;    /* rows a step at most (decode and prefill together); 0: 128 */
+	uint32_t batch_tok;    /* rows a step at most (decode and prefill together); 0: 128, on a GPU 512 */
 	uint64_t margin_bytes; /* of the device's memory, left free; ENGINE_MARGIN_AUTO: by the kind of device */
 	enum plan_mode plan;
 	enum storage_kind storage;
@@ -58,7 +58,7 @@ struct engine_plan {
 	enum kv_type kv_type;
 	uint32_t n_ops, n_tensors;
 	uint32_t n_launches; /* of a step whose attention is not split */
-	uint32_t tile_cols, tile_halves; /* of products for many tokens: struct kgen_tile; 0: no device */
+	uint32_t tile_cols, tile_halves; /* of products for many tokens: struct kgen_tile; 0: they have none */
 };
 
 /* Plans without allocating: 0, or -errno when the device or model can't be used at all. A model

@@ -82,8 +82,9 @@ int bench_explain(struct engine *e, const struct bench_peak *p, uint32_t n_rows,
 	} else {
 		sb_printf(out, "\n%s of %" PRIu32 " rows, each launch by itself: operation, format, launches, channels x rows of the weight by rows at once, share of the peaks, kernel\n",
 			  decode ? "decode" : "prefill", n_rows);
-		sb_printf(out, "  (products take up to %" PRIu32 " rows at once, %s)\n", plan->tile_cols,
-			  plan->tile_halves == 1 ? "one half of a tile after the other" : "both halves of a tile");
+		if (plan->tile_cols)
+			sb_printf(out, "  (products take up to %" PRIu32 " rows at once, %s)\n", plan->tile_cols,
+				  plan->tile_halves == 1 ? "one half of a tile after the other" : "both halves of a tile");
 	}
 	r = engine_profile(e, n_rows, decode, on_row, &x, reterr);
 	if (json) {

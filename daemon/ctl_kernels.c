@@ -154,8 +154,9 @@ static void program_text(struct listing *l, const struct program_info *p)
 		sb_printf(out, "device       %s\n", p->device);
 		sb_printf(out, "steps        decode with 1 to %" PRIu32 " rows, prefill with up to %" PRIu32 "\n",
 			  p->parallel, p->batch_tok);
-		sb_printf(out, "tile         %" PRIu32 " columns, %s of a product for many rows\n", p->tile_cols,
-			  p->tile_halves == 1 ? "one half after the other" : "both halves");
+		if (p->tile_cols)
+			sb_printf(out, "tile         %" PRIu32 " columns, %s of a product for many rows\n", p->tile_cols,
+				  p->tile_halves == 1 ? "one half after the other" : "both halves");
 	}
 	sb_printf(out, "\nprogram      %s.%s: %" PRIu32 " %s%s, %s\n", p->name, p->suffix, p->n_kernels,
 		  p->entry ? "functions of " : "kernels", p->entry ? p->entry : "", ctl_bytes(p->bytes, size));
