@@ -22,7 +22,7 @@ struct attention_cut {
 	uint32_t heads_tile; /* query heads of one KV head that go together */
 	uint32_t rows;       /* rows that go together at most, where they are of one sequence */
 	uint32_t items;      /* work-items a group of rows: KV heads times runs of heads_tile heads */
-	bool by_group;       /* a work-group each (attention_group.k, or attention_mma.k: ) */
+	bool by_group;       /* a work-group each (attention_group.k, or attention_mma.k) */
 	bool mma;            /* queries of several rows, on matrix units */
 	uint32_t entries;    /* (row, partition) pairs that scratch memory has room for; 0: never split */
 	uint32_t busy;       /* items that keep the device busy: with fewer, partitions are spread */

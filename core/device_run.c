@@ -206,8 +206,8 @@ static int read_results(struct device *d, const struct step_rows *s, struct err 
 
 	for (uint32_t set = 0; d->best && s->best && set <= s->n_more && r == 0; set++) {
 		const size_t bytes = (size_t)s->n_out * chunks * 8;
-		r = d->ops->read(d->dev, d->best, device_best_at(d, s, set) * d->b->best_bytes, d->best_host + set * bytes / 4, bytes,
-				 reterr);
+		r = d->ops->read(d->dev, d->best, device_best_at(d, s, set) * d->b->best_bytes,
+				 d->best_host + set * bytes / 4, bytes, reterr);
 	}
 	for (uint32_t first = 0, n; first < s->n_out && r == 0; first += n) {
 		const bool wanted = !d->best || !s->best || s->wants_logits[first];
