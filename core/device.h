@@ -18,10 +18,10 @@ void device_close(struct device *d); /* NULL is fine */
 
 /* Queues one step and returns while the device works; `s` and what it points to are borrowed until
  * device_finish, except for what was copied: everything but s->logits. s->rope is [rows][head_dim / 2][2].
- * 0, or -errno: the device is lost then, and there is nothing to finish. No allocation. */
+ * 0, or -errno: the device is lost then, but for -ENOMEM, and there is nothing to finish. No allocation. */
 int device_submit(struct device *d, const struct step_rows *s, struct err *reterr);
 
-/* Waits for the step that was submitted last; s->logits is filled. 0, or -errno: the device is lost. */
+/* Waits for the step that was submitted last; s->logits is filled. 0, or -errno: the device is lost, but for -ENOMEM. */
 int device_finish(struct device *d, const struct step_rows *s, struct err *reterr);
 
 /* Both. */

@@ -183,8 +183,8 @@ struct step_out {
 
 /* Runs one step: all items in one batch; their rows together are at most batch_tok and their pages are reserved.
  * On return their tokens are in the pool, but for guesses that were not accepted, full pages in the prefix index,
- * and out[i] is filled. An error (device lost) leaves every sequence of the step unusable. Results of an item
- * depend neither on the other items nor on how a prompt was cut into steps. */
+ * and out[i] is filled. An error leaves every sequence of the step unusable; after any but -ENOMEM the device is lost.
+ * Results of an item depend neither on the other items nor on how a prompt was cut into steps. */
 int engine_step(struct engine *e, const struct step_item *items, uint32_t n_items,
                 struct step_out *out, struct err *reterr);
 

@@ -115,13 +115,12 @@ bool engine_take_best(const struct engine *e, const struct step_item *it, uint32
 	return true;
 }
 
-/* The logits of row `i` of those that have them; NULL with the error when they can't be had. */
-static const float *logits_of(struct engine *e, const struct step_rows *s, uint32_t i, struct err *reterr)
+/* The logits of row `i` of those that have them; 0, or -errno when the device failed. */
+static int logits_of(struct engine *e, const struct step_rows *s, uint32_t i, const float **ret, struct err *reterr)
 {
-	if (e->device && e->blueprint.best_bytes && !e->wants_logits[i] &&
-	    device_logits(e->device, s, i, reterr) < 0)
-		return NULL;
-	return e->logits + (size_t)i * e->graph->n_vocab;
+	*ret = e->logits + (size_t)i * e->graph->n_vocab;
+	return e->device && e->blueprint.best_bytes && !e->wants_logits[i] ? device_logits(e->device, s, i, reterr)
+									   : 0;
 }
 
 /* Draws the token that follows row `t`, where `before` guesses have been accepted. *ret_more when the next
@@ -135,9 +134,11 @@ static int draw(struct engine *e, const struct step_item *it, const struct step_
 
 	*ret_more = false;
 	if (!e->device || e->wants_logits[i] || !engine_take_best(e, it, e->best[i].token, at)) {
-		const float *logits = logits_of(e, s, i, reterr);
-		if (!logits)
-			return -EIO;
+		const float *logits;
+
+		r = logits_of(e, s, i, &logits, reterr);
+		if (r < 0)
+			return r;
 		r = sample_row(logits, e->graph->n_vocab, it->sampling, it->history,
 			       it->n_history + before, it->n_prompt, it->draw + before, e->scratch, at);
 	}
@@ -165,9 +166,11 @@ static int read_row(struct engine *e, const struct step_item *it, const struct s
 		return 0; /* after a wrong guess */
 	if (it->all_logprobs && out->positions) {
 		const uint32_t next = t + 1 < it->n_tok ? it->tokens[t + 1] : it->next_token;
-		const float *logits = logits_of(e, s, i, reterr);
-		if (!logits)
-			return -EIO;
+		const float *logits;
+
+		r = logits_of(e, s, i, &logits, reterr);
+		if (r < 0)
+			return r;
 		r = sample_logprobs(logits, e->graph->n_vocab, next, it->sampling ? it->sampling->n_top : 0,
 				    &out->positions[t]);
 		if (r < 0) {

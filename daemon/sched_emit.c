@@ -304,6 +304,12 @@ static void emit_answer(struct scheduler *s, struct choice *c, const struct step
 		emit_token(s, c, &out->sampled, it, 0, now);
 }
 
+void sched_emit_failed(struct scheduler *s, const struct err *error)
+{
+	for (uint32_t i = 0; i < s->n_items; i++)
+		sched_emit_end(s, s->whose[i]->job, FINISH_ERROR, error);
+}
+
 void sched_emit_step(struct scheduler *s)
 {
 	int64_t now = clock_ns();

@@ -217,6 +217,8 @@ uint32_t sched_draft_step(struct scheduler *s, int64_t took_ns);
 bool sched_emit_is_end(const struct scheduler *s, const struct choice *c, uint32_t id);
 /* Takes what the step gave: answers grow and end. */
 void sched_emit_step(struct scheduler *s);
+/* The step gave nothing: ends all requests that have a share in it. */
+void sched_emit_failed(struct scheduler *s, const struct err *error);
 /* Tells of the first prompt token, where prompt log-probabilities are wanted. */
 void sched_emit_prompt_start(struct scheduler *s, struct choice *c);
 /* Ends the choices that are left, all with the same reason; what was held back is handed out. */

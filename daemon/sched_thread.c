@@ -104,8 +104,13 @@ static void run_step(struct scheduler *s, struct err *lost)
 		sched_tell_all(s); /* of the step before, while this one runs */
 	if (r == 0)
 		r = engine_finish(s->engine, s->items, s->n_items, s->outs, &e);
-	if (r < 0) {
+	if (r < 0)
 		log_error("engine: step of %u sequences failed: %s", s->n_items, e.msg);
+	if (r == -ENOMEM) {
+		sched_emit_failed(s, &e); /* the device can go on, and may have memory for others */
+		return;
+	}
+	if (r < 0) {
 		(void)err_set(lost, -EIO, "the device failed: %s",
 			      e.msg[0] != '\0' ? e.msg : strerror(-r));
 		pthread_mutex_lock(&s->lock);

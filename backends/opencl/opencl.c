@@ -194,9 +194,11 @@ static int wait(struct be_dev *dev, uint64_t m, struct err *reterr)
 	if (*event && dev->lost == CL_SUCCESS)
 		dev->lost = clWaitForEvents(1, event);
 	release_events(dev, m);
-	if (dev->lost != CL_SUCCESS)
-		return ocl_error(reterr, dev->lost, "opencl:%u: the device failed", dev->base.info.index);
-	return 0;
+	if (dev->lost == CL_SUCCESS)
+		return 0;
+	struct err e = {0};
+	ocl_error(&e, dev->lost, "opencl:%u: the device failed", dev->base.info.index);
+	return err_set(reterr, -EIO, "%s", e.msg); /* out of memory, too: it lasts */
 }
 
 static int mark(struct be_dev *dev, uint64_t m, struct err *reterr)

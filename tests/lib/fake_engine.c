@@ -554,7 +554,9 @@ int engine_finish(struct engine *e, const struct step_item *items, uint32_t n_it
 		usleep(e->o.step_us);
 	e->steps++;
 	atomic_store(&e->log->steps, e->steps);
-	if (e->o.fail_step != 0 && e->steps >= e->o.fail_step)
+	if (e->o.fail_memory && e->steps == e->o.fail_step)
+		return err_set(reterr, -ENOMEM, "fake: out of memory");
+	if (e->o.fail_step != 0 && !e->o.fail_memory && e->steps >= e->o.fail_step)
 		return err_set(reterr, -EIO, "fake: device lost");
 	more = draws_more(e, items, n_items);
 	for (uint32_t i = 0; i < n_items; i++) {

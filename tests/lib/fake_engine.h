@@ -25,6 +25,7 @@ struct fake_options {
 	                    * that answers repeat themselves; 0: of all, by all of the content */
 	uint32_t step_us;   /* how long a step takes */
 	uint64_t fail_step; /* the step (1 is the first) that loses the device; 0: none */
+	bool fail_memory;   /* it doesn't, but has no memory for that step */
 	uint32_t nan_token; /* an item holding this token gets -EDOM; 0: none */
 	bool no_fork;       /* engine_seq_fork always fails */
 	bool overlap;       /* what engine_overlaps says */

@@ -776,6 +776,41 @@ START_TEST(test_device_lost)
 }
 END_TEST
 
+/* Memory that is missing in a step ends what was in that step, and what waited gets its answer. */
+START_TEST(test_step_without_memory)
+{
+	enum { N = 20, TOGETHER = 8 };
+	struct ask *a[N];
+	struct sched_stats st;
+
+	rig_defaults(&rig);
+	ck_assert_uint_eq(rig.fake.parallel, TOGETHER);
+	rig.fake.fail_step = 60; /* all of the first are decoding */
+	rig.fake.fail_memory = true;
+	rig_open(&rig);
+	rig_gate(&rig, true);
+	for (uint32_t i = 0; i < N; i++) {
+		a[i] = ask_new("a", i, 50, 200);
+		a[i]->req.n_choices = i == 0 ? 2 : 1;
+		ask_go(a[i]);
+	}
+	rig_gate(&rig, false);
+	for (uint32_t i = 0; i < TOGETHER - 1; i++) {
+		ask_wait(a[i]);
+		ck_assert_int_eq(a[i]->reason, FINISH_ERROR);
+		ck_assert_int_eq(a[i]->error, -ENOMEM);
+		ask_drop(a[i]);
+	}
+	for (uint32_t i = TOGETHER - 1; i < N; i++)
+		ask_end(a[i]);
+	ck_assert(sched_healthy(rig.s));
+	rig_wait_idle(&rig);
+	rig_stats(&rig, &st);
+	ck_assert_uint_eq(st.finished_error, TOGETHER - 1);
+	rig_close(&rig);
+}
+END_TEST
+
 /* Output that is not finite ends the request that has it and no other. */
 START_TEST(test_not_finite)
 {
@@ -905,6 +940,7 @@ static TCase *all_tests(const char *name)
 	tcase_add_test(t, test_drain_times_out);
 	tcase_add_test(t, test_free_busy);
 	tcase_add_test(t, test_device_lost);
+	tcase_add_test(t, test_step_without_memory);
 	tcase_add_test(t, test_not_finite);
 	tcase_add_test(t, test_idle_sleeps);
 	tcase_add_test(t, test_stuck_is_not_alive);
