@@ -31,8 +31,11 @@ EXTRA_PROGRAMS += tests/e2e/emptydev
 tests_e2e_emptydev_SOURCES = tests/e2e/emptydev.c
 tests_e2e_emptydev_LDADD = $(LIBS_ALL)
 CLEANFILES += tests/e2e/emptydev
-EXTRA_DIST += tests/e2e/run tests/e2e/kl.py tests/e2e/memory.py tests/e2e/server.py tests/e2e/smoke.py \
-  tests/e2e/streams.py
+EXTRA_DIST += tests/e2e/run tests/e2e/cuda.py tests/e2e/kl.py tests/e2e/memory.py tests/e2e/server.py \
+  tests/e2e/smoke.py tests/e2e/streams.py
+# For the same stage: nothing where there is no CUDA backend.
+fake-cuda: $(fake_cuda)
+.PHONY: fake-cuda
 
 # For a machine with a GPU and little else. The stage tests/gpu/run of ./check goes through it with a small model.
 EXTRA_DIST += tests/gpu.sh tests/gpu/answers.c tests/gpu/bare/check.c tests/gpu/bare/check.h \

@@ -40,7 +40,8 @@ def finish():
 
 def environment():
     """Ours, without a configuration of driftd that the user may have; OUT's cache in its place."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("DRIFTD_", "POCL_CACHE"))}
+    env = {k: v for k, v in os.environ.items()
+           if not k.startswith(("DRIFTD_", "POCL_CACHE", "NOTIFY_"))}
     env["DRIFTD_CACHE_DIR"] = os.path.join(OUT, "cache")
     return env
 
@@ -48,8 +49,8 @@ def environment():
 class Server:
     """driftd with some options; use it in a `with`."""
 
-    def __init__(self, *options, command=None, cwd=None):
-        """`command`: what to start in place of driftd with MODEL on a free port."""
+    def __init__(self, *options, command=None, cwd=None, env=None):
+        """`command`: what to start in place of driftd with MODEL on a free port; `env`: to be added."""
         os.makedirs(OUT, exist_ok=True)
         self.log_path = os.path.join(OUT, "driftd-%d-%d.log" % (os.getpid(), time.monotonic_ns()))
         command = command or [os.path.join(BUILD, "driftd"), "--config", os.devnull,
@@ -59,7 +60,7 @@ class Server:
         self.began = time.monotonic()
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(command + list(options), stderr=log, cwd=cwd,
-                                            env=environment())
+                                            env=dict(environment(), **(env or {})))
         self.port = None
         self.start_s = None
         self._model = None

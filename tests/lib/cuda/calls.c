@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define NAMES_MAX 64
 
@@ -30,6 +31,26 @@ void fake_inject(const char *name, unsigned long nth, int code);
 bool fake_failed(void);
 unsigned fake_alive(const char **ret_kind);
 void calls_reset(void);
+
+/* The whole line is there at once, or the file is not: whoever writes it renames it to its place. */
+bool calls_order(bool nvrtc, struct order *ret)
+{
+	static const char *path;
+	static bool asked;
+	bool mine = false;
+	FILE *f;
+
+	if (!asked)
+		path = getenv("FAKE_CUDA_FAIL");
+	asked = true;
+	f = path ? fopen(path, "re") : NULL;
+	if (!f)
+		return false;
+	if (fscanf(f, "%47s %lu %d", ret->name, &ret->nth, &ret->code) == 3)
+		mine = nvrtc == (strncmp(ret->name, "nvrtc", 5) == 0);
+	(void)fclose(f);
+	return mine && unlink(path) == 0;
+}
 
 int calls_enter(const char *name)
 {

@@ -10,6 +10,15 @@
 /* Counts a call; 0, or the code that it shall return. */
 int calls_enter(const char *name);
 
+/* What the test of a whole process wants to fail (FAKE_CUDA_FAIL in fakecuda.h), if it is a function of this library:
+ * taken by the call that finds it. */
+struct order {
+	char name[48];
+	unsigned long nth;
+	int code;
+};
+bool calls_order(bool nvrtc, struct order *ret);
+
 /* Handles and allocations: a list to look up what is given. */
 enum kind { KIND_CONTEXT, KIND_STREAM, KIND_EVENT, KIND_MODULE, KIND_FUNCTION, KIND_GRAPH, KIND_EXEC, KIND_DEVICE_MEMORY,
 	    KIND_HOST_MEMORY, KIND_PROGRAM, KINDS };

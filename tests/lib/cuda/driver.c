@@ -25,6 +25,8 @@ static struct grave {
 } *graves;
 
 void calls_reset(void);
+void fake_inject(const char *name, unsigned long nth, int code);
+void fake_fail_kernel(unsigned long nth, int code);
 unsigned fake_alive(const char **ret_kind);
 void fake_reset(void);
 struct fake_facts *fake_facts(void);
@@ -68,8 +70,21 @@ static bool stays(int code)
 	       code == 709 || code == 710 || (code >= 714 && code <= 719) || code == 999;
 }
 
+static void obey(void)
+{
+	struct order o;
+
+	if (!calls_order(false, &o))
+		return;
+	if (strcmp(o.name, "kernel") == 0)
+		fake_fail_kernel(o.nth, o.code);
+	else
+		fake_inject(o.name, o.nth, o.code);
+}
+
 int driver_enter(const char *name, unsigned needs)
 {
+	obey();
 	const int code = calls_enter(name);
 
 	if (code && stays(code))
@@ -101,11 +116,13 @@ void *handle_new(enum kind kind, size_t bytes)
 
 __attribute__((constructor)) static void set_facts(void)
 {
-	const char *sm = getenv("FAKE_CUDA_SM");
+	const char *sm = getenv("FAKE_CUDA_SM"), *bytes = getenv("FAKE_CUDA_MEMORY");
 
 	facts = facts_at_first;
 	if (sm)
 		facts.sm = atoi(sm);
+	if (bytes)
+		facts.memory_bytes = strtoull(bytes, NULL, 10);
 }
 
 EXPORT void fake_reset(void)

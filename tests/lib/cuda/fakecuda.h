@@ -9,6 +9,11 @@
  * a context or while launches are recorded, modules unloaded under a queued launch are misuse: the call fails, and
  * the misuse is counted and kept in words. Errors that CUDA doesn't get over make every later call fail.
  *
+ * A test of a whole process, which can't call what is below, has the environment: FAKE_CUDA_SM and FAKE_CUDA_MEMORY
+ * (bytes) are what devices are at first, and FAKE_CUDA_FAIL names a file, there from the start or not: a call that finds
+ * it removes it and does what its line says, "FUNCTION NTH CODE" as `inject` takes them, or, with `kernel` for the
+ * function, as `fail_kernel`.
+ *
  * Not thread-safe. This header is for the tests: what is below is looked up in the loaded libraries. */
 #pragma once
 
