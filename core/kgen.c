@@ -58,6 +58,7 @@ int kgen_target(const struct be_info *dev, uint32_t head_dim, uint32_t disable, 
 	if (dev->group_max >= MMA_GROUP_MAX && dev->local_bytes >= MMA_LOCAL_BYTES && head_dim % (2 * MMA_LANES) == 0 &&
 	    head_dim <= MMA_HEAD_MAX)
 		t.mma = dev->mma;
+	t.mma_float = t.mma == BE_MMA_SM80 || t.mma == BE_MMA_PORTABLE; /* SM 7.5 has no bfloat16 */
 	t.mma_plain = disable & FEATURE_MMA;
 	t.w_lanes = t.mma ? MMA_LANES : t.lanes;
 	if (t.mma)

@@ -39,6 +39,7 @@ struct kgen_target {
 	enum be_dot dot;
 	uint32_t lanes;       /* rows a vector: 16 and 8 where a CPU's registers hold them, 4 on GPUs */
 	enum be_mma mma;      /* products of quantized weights by matrix units: linear_mma.k; int8 are in buffers then */
+	bool mma_float;       /* and of float weights, as pairs of bfloat16: linear_mma_float.k */
 	bool mma_plain;       /* the int8 tiles by plain code all the same: what is exact has the same bits */
 	uint32_t w_lanes;     /* rows a half tile of a quantized weight: lanes, or what matrix units want */
 	uint32_t group;       /* work-items that share a row: 1 on a CPU */

@@ -70,7 +70,7 @@ static void tensor(struct lower *l, struct klaunch *k, struct kdefs *d, const ch
 
 static bool same_pack(const struct wpack *a, const struct wpack *b)
 {
-	if (a->n_parts != b->n_parts || a->lanes != b->lanes)
+	if (a->n_parts != b->n_parts || a->lanes != b->lanes || a->pieces != b->pieces)
 		return false;
 	for (uint32_t i = 0; i < a->n_parts; i++)
 		if (a->parts[i].tensor != b->parts[i].tensor || a->parts[i].pairing != b->parts[i].pairing)
@@ -106,9 +106,12 @@ static int add_packed(struct lower *l, const tensor_id *tensors, const enum wpac
 		      uint32_t n, const struct op *op)
 {
 	struct wload w = {.packed = true};
-	const bool tiles = format_get(l->g->tensors[tensors[0]].format)->quantized;
-	const uint32_t lanes = tiles ? l->target->w_lanes : l->target->lanes;
-	int r = wpack_init(&w.pack, l->g, tensors, pairings, n, lanes, l->target->lanes, op->head_dim, op->neox, l->err);
+	const struct tensor *first = &l->g->tensors[tensors[0]];
+	const bool quantized = format_get(first->format)->quantized;
+	const bool pieces = l->target->mma_float && !quantized && first->channels % 32 == 0;
+	const uint32_t lanes = quantized || pieces ? l->target->w_lanes : l->target->lanes;
+	int r = wpack_init(&w.pack, l->g, tensors, pairings, n, lanes, l->target->lanes, pieces, op->head_dim, op->neox,
+			   l->err);
 	if (r < 0)
 		return r;
 	w.bytes = w.pack.bytes;
@@ -162,13 +165,14 @@ void lower_product(struct kdefs *d, const struct wpack *pack, uint32_t cols, uin
 	kdefs_set(d, "N_TILES", "%u", pack->n_tiles);
 	kdefs_set(d, "COLS", "%u", cols);
 	kdefs_set(d, "TILE_HALVES", "%u", halves);
+	kdefs_set(d, "W_PIECES", "%d", pack->pieces);
 }
 
 /* How K is cut for matrix units, by the weight's shape alone. ret[0]: parts, ret[1]: packed blocks a part. So many
  * parts that few tiles keep a GPU busy, and none so short that its warp is not worth the while. */
 static void mma_parts(const struct wpack *pack, uint32_t ret[2])
 {
-	const uint32_t k_block = wpack_layout_of(pack->format)->k_block, n = pack->k / k_block;
+	const uint32_t k_block = wpack_layout_of(pack->format, pack->pieces)->k_block, n = pack->k / k_block;
 	uint32_t parts = pack->k / MMA_PART_TOO_SHORT, per;
 
 	parts = parts < 1 ? 1 : parts > MMA_PARTS_MAX ? MMA_PARTS_MAX : parts;
@@ -182,9 +186,20 @@ static void mma_parts(const struct wpack *pack, uint32_t ret[2])
 /* Tokens of the form for many: a scale and a minimum for every 16 elements leave registers for half as many. */
 static uint32_t mma_cols(const struct wpack *pack)
 {
-	const struct wpack_layout *w = wpack_layout_of(pack->format);
+	const struct wpack_layout *w = wpack_layout_of(pack->format, pack->pieces);
 
-	return w->n_half == 2 && w->n_byte * 16 == w->k_block && w->n_dword * 16 == w->k_block ? 64 : 128;
+	return pack->pieces ? 128 : w->n_half == 2 && w->n_byte * 16 == w->k_block && w->n_dword * 16 == w->k_block ? 64 : 128;
+}
+
+/* Int8 where they were made, else floats. */
+static void product_inputs(struct lower *l, struct klaunch *k, struct kdefs *d, const struct op *op)
+{
+	if (op->in[3] == TENSOR_NONE) {
+		tensor(l, k, d, "x", op->in[0], false);
+		return;
+	}
+	tensor(l, k, d, "xq", op->in[3], false);
+	tensor(l, k, d, "xs", op->in[4], false);
 }
 
 typedef void set_epilogue(struct lower *, struct klaunch *, struct kdefs *, const struct op *, const struct wpack *);
@@ -214,11 +229,10 @@ static int product_mma(struct lower *l, struct klaunch *k, const struct op *op, 
 		kdefs_set(&d, "PER", "%u", parts[1]);
 		kdefs_set(&d, "BY_PARTS", "%d", by_parts);
 		kdefs_set(&d, "GROUP", "%u", k->groups[v]);
-		tensor(l, k, &d, "xq", op->in[3], false);
-		tensor(l, k, &d, "xs", op->in[4], false);
+		product_inputs(l, k, &d, op);
 		set(l, k, &d, op, pack);
 		arg(k, KARG_ROWS, k->rows == ROWS_OUT);
-		int n = kgen_add(&l->out->gen, "linear_mma", &d, k->n_args - 1, l->err);
+		int n = kgen_add(&l->out->gen, pack->pieces ? "linear_mma_float" : "linear_mma", &d, k->n_args - 1, l->err);
 		kdefs_done(&d);
 		if (n < 0)
 			return n;
@@ -244,7 +258,7 @@ static int product(struct lower *l, uint32_t op_index, int w, enum rows rows, se
 	k->size = pack->n_tiles;
 	set_group(k, l->target->group_wide);
 	k->rows = rows;
-	if (l->target->mma && op->in[3] != TENSOR_NONE)
+	if (pack->pieces || (l->target->mma && op->in[3] != TENSOR_NONE))
 		return product_mma(l, k, op, w, set);
 	k->n_variants = l->target->columns ? LAUNCH_VARIANTS : 1;
 	for (uint32_t v = 0; v < k->n_variants; v++) {
@@ -255,12 +269,7 @@ static int product(struct lower *l, uint32_t op_index, int w, enum rows rows, se
 		/* a CPU's prefetcher wants one column to read the halves one after the other: linear.k */
 		const bool in_turn = cols[v] == 1 && l->target->group == 1;
 		lower_product(&d, pack, cols[v], in_turn ? 1 : l->target->tile.halves);
-		if (op->in[3] != TENSOR_NONE) {
-			tensor(l, k, &d, "xq", op->in[3], false);
-			tensor(l, k, &d, "xs", op->in[4], false);
-		} else {
-			tensor(l, k, &d, "x", op->in[0], false);
-		}
+		product_inputs(l, k, &d, op);
 		set(l, k, &d, op, pack);
 		arg(k, KARG_ROWS, k->rows == ROWS_OUT);
 		int n = kgen_add(&l->out->gen, "linear", &d, k->n_args - 1, l->err);
@@ -459,6 +468,7 @@ static int lower_embed(struct lower *l, uint32_t i)
 		return -ENOMEM;
 	kdefs_set(&d, "FORMAT", "%d", (int)pack->format);
 	kdefs_set(&d, "W_LANES", "%u", pack->lanes);
+	kdefs_set(&d, "W_PIECES", "%d", pack->pieces);
 	kdefs_set(&d, "K", "%u", pack->k);
 	const bool drawn = l->target->multi && has_best(l);
 	kdefs_set(&d, "CHUNKS", "%u", drawn ? best_chunks(l) : 0);

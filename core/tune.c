@@ -240,7 +240,7 @@ int tune_tile(const struct be_ops *ops, const struct be_info *dev, const struct 
 		return err_set(reterr, -ENOTSUP, "products on matrix units have one tile");
 	t.target.one_kernel = t.target.images = t.target.rows_in_memory = false;
 	t.target.inner_rows = dev->type == BE_CPU && !(o->disable & FEATURE_INNER_ROWS);
-	r = wpack_init(&t.pack, g, &w, &plain, 1, t.target.lanes, t.target.lanes, g->head_dim, false, reterr);
+	r = wpack_init(&t.pack, g, &w, &plain, 1, t.target.lanes, t.target.lanes, false, g->head_dim, false, reterr);
 	if (r < 0)
 		return r;
 	t.pack.n_tiles =

@@ -19,10 +19,10 @@ static uint32_t div_up(uint32_t a, uint32_t b)
 
 int wpack_init(struct wpack *p, const struct graph *g, const tensor_id *tensors,
 	       const enum wpack_pairing *pairings, uint32_t n_parts, uint32_t lanes, uint32_t step,
-	       uint32_t head_dim, bool neox, struct err *reterr)
+	       bool pieces, uint32_t head_dim, bool neox, struct err *reterr)
 {
 	const struct tensor *first = &g->tensors[tensors[0]];
-	const struct wpack_layout *k = wpack_layout_of(first->format);
+	const struct wpack_layout *k = wpack_layout_of(first->format, pieces);
 
 	memset(p, 0, sizeof *p);
 	if (!k || lanes == 0 || lanes > LANES_MAX || step == 0 || lanes % step)
@@ -34,6 +34,7 @@ int wpack_init(struct wpack *p, const struct graph *g, const tensor_id *tensors,
 	p->format = first->format;
 	p->lanes = lanes;
 	p->step = step;
+	p->pieces = pieces;
 	p->k = first->channels;
 	p->head_dim = head_dim;
 	p->neox = neox;
@@ -123,7 +124,7 @@ static bool find_rows(const struct wpack *p, const struct graph *g, uint32_t til
 void wpack_tiles(const struct wpack *p, const struct graph *g, uint32_t first, uint32_t n,
 		 uint8_t *dst)
 {
-	const struct wpack_layout *k = wpack_layout_of(p->format);
+	const struct wpack_layout *k = wpack_layout_of(p->format, p->pieces);
 	const uint32_t n_blocks = p->k / k->k_block;
 	const uint32_t chunk = (uint32_t)max_size(CHUNK_BYTES / p->block_bytes, 1);
 	const uint8_t *rows[2 * LANES_MAX];

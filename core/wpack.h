@@ -33,6 +33,7 @@ struct wpack {
 	enum format format;
 	uint32_t lanes, k; /* k: elements a row */
 	uint32_t step; /* lanes of the vectors that kernels write: a tile is lanes / step tiles of theirs side by side */
+	bool pieces;   /* floats for matrix units: wpack_layout_of */
 	uint32_t n_parts, n_tiles;
 	struct wpack_part parts[WPACK_PARTS]; /* with WPACK_GATE: two, over the same tiles */
 	uint32_t head_dim;  /* of WPACK_ROPE */
@@ -42,10 +43,10 @@ struct wpack {
 };
 
 /* Lays out `n_parts` weights of one format and row length as one. `lanes` divides head_dim / 2 where
- * the pairing is RoPE's; `step` divides `lanes`. 0; -ENOTSUP or -EINVAL naming the tensor. */
+ * the pairing is RoPE's; `step` divides `lanes`; `pieces`: see struct wpack. 0; -ENOTSUP or -EINVAL naming the tensor. */
 int wpack_init(struct wpack *p, const struct graph *g, const tensor_id *tensors,
                const enum wpack_pairing *pairings, uint32_t n_parts, uint32_t lanes, uint32_t step,
-               uint32_t head_dim, bool neox, struct err *reterr);
+               bool pieces, uint32_t head_dim, bool neox, struct err *reterr);
 
 /* Which part and row stand at (tile, half, lane); returns false for padding. */
 bool wpack_row(const struct wpack *p, const struct graph *g, uint32_t tile, uint32_t half,

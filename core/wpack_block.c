@@ -10,6 +10,7 @@
 
 #include "core/format_blocks.h"
 
+#define PIECE 16 /* bytes */
 #define LOW4 UINT64_C(0x0f0f0f0f0f0f0f0f)
 #define LOW2 UINT64_C(0x0303030303030303)
 #define LOW1 UINT64_C(0x0101010101010101)
@@ -266,10 +267,42 @@ FORMATS(AS_FUNCTION)
 	{id, k, src, n_half, n_byte, n_dword, name},
 static const struct wpack_layout layouts[] = {FORMATS(AS_LAYOUT)};
 
-const struct wpack_layout *wpack_layout_of(enum format f)
+/* 32 floats as the file has them, cut into pieces of 16 bytes: piece i of a lane stands beside that of the next. */
+static inline void put_pieces(const uint8_t *src, uint32_t n, uint32_t lanes, uint32_t lane, uint8_t *quants,
+			      uint32_t src_bytes, size_t block_bytes)
 {
-	for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++)
-		if (layouts[i].format == f)
-			return &layouts[i];
+	for (; n; n--, src += src_bytes, quants += block_bytes)
+		for (uint32_t i = 0; i < src_bytes / PIECE; i++)
+			memcpy(quants + ((size_t)i * lanes + lane) * PIECE, src + i * PIECE, PIECE);
+}
+
+static void row_pieces32(const uint8_t *src, uint32_t n, uint32_t lanes, uint32_t lane, uint8_t *head, uint8_t *quants,
+			 size_t block_bytes)
+{
+	(void)head;
+	put_pieces(src, n, lanes, lane, quants, 128, block_bytes);
+}
+
+static void row_pieces16(const uint8_t *src, uint32_t n, uint32_t lanes, uint32_t lane, uint8_t *head, uint8_t *quants,
+			 size_t block_bytes)
+{
+	(void)head;
+	put_pieces(src, n, lanes, lane, quants, 64, block_bytes);
+}
+
+static const struct wpack_layout piece_layouts[] = {
+	{FORMAT_F32, 32, 128, 0, 0, 32, row_pieces32},
+	{FORMAT_F16, 32, 64, 0, 0, 16, row_pieces16},
+	{FORMAT_BF16, 32, 64, 0, 0, 16, row_pieces16},
+};
+
+const struct wpack_layout *wpack_layout_of(enum format f, bool pieces)
+{
+	const struct wpack_layout *all = pieces ? piece_layouts : layouts;
+	const size_t n = pieces ? sizeof piece_layouts / sizeof *piece_layouts : sizeof layouts / sizeof *layouts;
+
+	for (size_t i = 0; i < n; i++)
+		if (all[i].format == f)
+			return &all[i];
 	return NULL;
 }

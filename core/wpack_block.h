@@ -4,6 +4,7 @@
  * second, ...; then the bytes; the dwords apart from them (kernels/formats.k reads them so). */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,5 +22,6 @@ struct wpack_layout {
 		    uint8_t *quants, size_t block_bytes);
 };
 
-/* How a format is packed, or NULL when it has no device layout. Any thread. */
-const struct wpack_layout *wpack_layout_of(enum format f);
+/* How a format is packed, or NULL when it has no device layout. `pieces`: floats for matrix units, 16 bytes of a row
+ * side by side. Any thread. */
+const struct wpack_layout *wpack_layout_of(enum format f, bool pieces);

@@ -17,6 +17,7 @@ static const enum format formats[] = {FORMAT_F32,  FORMAT_F16,  FORMAT_BF16, FOR
 				      FORMAT_Q4_1, FORMAT_Q5_0, FORMAT_Q5_1, FORMAT_Q2_K,  FORMAT_Q3_K,
 				      FORMAT_Q4_K, FORMAT_Q5_K, FORMAT_Q6_K, FORMAT_IQ4_NL, FORMAT_MXFP4};
 #define N_FORMATS ((int)(sizeof formats / sizeof *formats))
+#define N_FLOATS 3 /* the first ones: packed for matrix units, too */
 
 /* --- a reader of half blocks --- */
 
@@ -24,6 +25,7 @@ struct reader {
 	const struct wpack_layout *k;
 	const uint8_t *head, *quants; /* of the half */
 	uint32_t lanes, lane;
+	bool pieces; /* 16 bytes of a lane side by side */
 };
 
 static uint16_t half_at(const struct reader *r, uint32_t i)
@@ -46,7 +48,8 @@ static uint8_t byte_at(const struct reader *r, uint32_t i)
 static uint32_t dword_at(const struct reader *r, uint32_t i)
 {
 	uint32_t d;
-	memcpy(&d, r->quants + (size_t)(i * r->lanes + r->lane) * 4, 4);
+	const size_t at = r->pieces ? (i / 4 * r->lanes + r->lane) * 16 + i % 4 * 4 : (i * r->lanes + r->lane) * 4;
+	memcpy(&d, r->quants + at, 4);
 	return d;
 }
 
@@ -73,10 +76,12 @@ static int pair_at(const struct reader *r, uint32_t first, uint32_t e)
 
 static float float_value(const struct reader *r, uint32_t e)
 {
-	uint32_t bits = r->k->format == FORMAT_F32 ? dword_at(r, e) : (uint32_t)half_at(r, e) << 16;
+	const bool wide = r->k->format == FORMAT_F32;
+	const uint16_t half = wide ? 0 : r->pieces ? (uint16_t)(dword_at(r, e / 2) >> e % 2 * 16) : half_at(r, e);
+	const uint32_t bits = wide ? dword_at(r, e) : (uint32_t)half << 16;
 	float f;
 	memcpy(&f, &bits, 4);
-	return r->k->format == FORMAT_F16 ? float_at(r, e) : f;
+	return r->k->format == FORMAT_F16 ? half_to_float(half) : f;
 }
 
 static float k_value(const struct reader *r, uint32_t e)
@@ -145,7 +150,7 @@ static bool is_zero(const struct reader *r)
 static void check_tiles(const struct wpack *p, const struct graph *g, const uint8_t *packed)
 {
 	const struct format_info *f = format_get(p->format);
-	const struct wpack_layout *k = wpack_layout_of(p->format);
+	const struct wpack_layout *k = wpack_layout_of(p->format, p->pieces);
 	const size_t row_bytes = p->k / f->block * f->block_bytes;
 	static uint32_t seen[3][256];
 	float want[512];
@@ -162,7 +167,7 @@ static void check_tiles(const struct wpack *p, const struct graph *g, const uint
 		for (uint32_t e = 0; e < p->k; e++) {
 			const uint8_t *block = packed + tile * p->tile_bytes + e / k->k_block * p->block_bytes;
 			const struct reader r = {k, block + half * p->head_bytes,
-						 block + p->heads_bytes + half * p->quant_bytes, p->lanes, lane};
+						 block + p->heads_bytes + half * p->quant_bytes, p->lanes, lane, p->pieces};
 			const float got = value(&r, e % k->k_block);
 			if (there)
 				ck_assert_msg(memcmp(&got, &want[e], 4) == 0 || (got == 0 && want[e] == 0),
@@ -177,10 +182,10 @@ static void check_tiles(const struct wpack *p, const struct graph *g, const uint
 			ck_assert_uint_eq(seen[i][row], 1);
 }
 
-static void check_pairing(enum format f, uint32_t lanes, const enum wpack_pairing *pairings, uint32_t n_parts,
+static void check_pairing(enum format f, bool pieces, uint32_t lanes, const enum wpack_pairing *pairings, uint32_t n_parts,
 			  const uint32_t *rows, bool neox)
 {
-	const uint32_t channels = wpack_layout_of(f)->k_block == FORMAT_SUPER ? 512 : 96;
+	const uint32_t channels = wpack_layout_of(f, false)->k_block == FORMAT_SUPER ? 512 : 96;
 	struct graph g;
 	struct wpack p;
 	struct err err = {0};
@@ -192,7 +197,7 @@ static void check_pairing(enum format f, uint32_t lanes, const enum wpack_pairin
 		data[i] = test_weight(f, rows[i], channels, 7 + i);
 		ids[i] = graph_weight(&g, "w", f, rows[i], channels, data[i]);
 	}
-	int r = wpack_init(&p, &g, ids, pairings, n_parts, lanes, lanes, 32, neox, &err);
+	int r = wpack_init(&p, &g, ids, pairings, n_parts, lanes, lanes, pieces, 32, neox, &err);
 	ck_assert_msg(r == 0, "%s", err.msg);
 	/* vectors of quants are loaded at once */
 	ck_assert_uint_eq(p.heads_bytes % 16 + p.block_bytes % 16, 0);
@@ -214,11 +219,12 @@ START_TEST(test_formats)
 					qkv[3] = {WPACK_ROPE, WPACK_ROPE, WPACK_PLAIN};
 	static const uint32_t odd[2] = {37, 37}, heads[3] = {96, 32, 32};
 
+	const bool pieces = _i >= N_FORMATS;
 	for (uint32_t lanes = 4; lanes <= 16; lanes *= 2) {
-		check_pairing(formats[_i], lanes, plain, 1, odd, false);
-		check_pairing(formats[_i], lanes, gate, 2, odd, false);
-		check_pairing(formats[_i], lanes, qkv, 3, heads, false);
-		check_pairing(formats[_i], lanes, qkv, 3, heads, true);
+		check_pairing(formats[_i % N_FORMATS], pieces, lanes, plain, 1, odd, false);
+		check_pairing(formats[_i % N_FORMATS], pieces, lanes, gate, 2, odd, false);
+		check_pairing(formats[_i % N_FORMATS], pieces, lanes, qkv, 3, heads, false);
+		check_pairing(formats[_i % N_FORMATS], pieces, lanes, qkv, 3, heads, true);
 	}
 }
 END_TEST
@@ -226,16 +232,17 @@ END_TEST
 /* The packed form takes what the file takes, or little more where scales were unpacked. */
 START_TEST(test_sizes)
 {
-	for (int i = 0; i < N_FORMATS; i++) {
-		const struct wpack_layout *k = wpack_layout_of(formats[i]);
-		const struct format_info *f = format_get(formats[i]);
+	for (int i = 0; i < N_FORMATS + N_FLOATS; i++) {
+		const struct wpack_layout *k = wpack_layout_of(formats[i % N_FORMATS], i >= N_FORMATS);
+		const struct format_info *f = format_get(formats[i % N_FORMATS]);
 		ck_assert_ptr_nonnull(k);
 		ck_assert_uint_eq(k->src_bytes, k->k_block / f->block * f->block_bytes);
 		const uint32_t bytes = k->n_half * 2 + k->n_byte + k->n_dword * 4;
 		ck_assert_uint_ge(bytes, k->src_bytes);
 		ck_assert_uint_le(bytes, k->src_bytes + 4);
 	}
-	ck_assert_ptr_null(wpack_layout_of(FORMAT_I8));
+	ck_assert_ptr_null(wpack_layout_of(FORMAT_I8, false));
+	ck_assert_ptr_null(wpack_layout_of(FORMAT_Q4_0, true));
 }
 END_TEST
 
@@ -250,10 +257,10 @@ START_TEST(test_refused)
 	graph_init(&g);
 	const tensor_id narrow = graph_weight(&g, "narrow", FORMAT_Q4_K, 8, 96, nothing);
 	const tensor_id wide = graph_weight(&g, "wide", FORMAT_Q4_0, 8, 96, nothing);
-	ck_assert_int_eq(wpack_init(&p, &g, &narrow, &plain, 1, 16, 16, 32, false, &err), -ENOTSUP);
+	ck_assert_int_eq(wpack_init(&p, &g, &narrow, &plain, 1, 16, 16, false, 32, false, &err), -ENOTSUP);
 	ck_assert_msg(strstr(err.msg, "'narrow': 96 columns are no multiple of 256") != NULL, "%s", err.msg);
 	err = (struct err){0};
-	ck_assert_int_eq(wpack_init(&p, &g, &wide, &plain, 1, 32, 32, 32, false, &err), -ENOTSUP);
+	ck_assert_int_eq(wpack_init(&p, &g, &wide, &plain, 1, 32, 32, false, 32, false, &err), -ENOTSUP);
 	ck_assert_msg(strstr(err.msg, "no device layout of 32 lanes") != NULL, "%s", err.msg);
 	graph_done(&g);
 }
@@ -263,7 +270,8 @@ int main(void)
 {
 	Suite *s = suite_create("wpack");
 	TCase *t = tcase_create("wpack");
-	tcase_add_loop_test(t, test_formats, 0, N_FORMATS);
+	tcase_set_timeout(t, 60);
+	tcase_add_loop_test(t, test_formats, 0, N_FORMATS + N_FLOATS);
 	tcase_add_test(t, test_sizes);
 	tcase_add_test(t, test_refused);
 	suite_add_tcase(s, t);

@@ -219,6 +219,16 @@ template <class D> static inline void ptx_cvt_rn_f16x2_f32(D &d, float high, flo
 {
 	d = (D)((unsigned)emu_float_to_half(high) << 16 | emu_float_to_half(low));
 }
+static inline unsigned emu_float_to_bf16(float v)
+{
+	const unsigned bits = __float_as_uint(v);
+
+	return v != v ? 0x7fffu : (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
+}
+template <class D> static inline void ptx_cvt_rn_bf16x2_f32(D &d, float high, float low)
+{
+	d = (D)(emu_float_to_bf16(high) << 16 | emu_float_to_bf16(low));
+}
 #define EMU_DP4A(name, A, B)                                                                   \
 	template <class D> static inline void ptx_dp4a_##name(D &d, unsigned a, unsigned b, int c) \
 	{                                                                                      \
