@@ -213,11 +213,15 @@ int blueprint_init(struct blueprint *b, const struct graph *g, const struct engi
 	if (r < 0)
 		return r;
 	target.kv_q8 = o->kv_type == KV_Q8;
+	target.half = o->prefill_type == PREFILL_F16;
+	if (target.half && (!target.mma || !target.columns))
+		return err_set(reterr, -ENOTSUP, "%s: prefill in f16 needs matrix units, and these are not there or not used",
+			       p->device);
 	if (o->tile > KGEN_TILES)
 		return err_set(reterr, -EINVAL, "tile %u of products: there are %d", o->tile, KGEN_TILES);
 	if (o->tile)
 		target.tile = kgen_tiles[o->tile - 1];
-	r = fuse_graph(g, o->disable, &b->fused, reterr);
+	r = fuse_graph(g, o->disable, target.half, &b->fused, reterr);
 	if (r < 0)
 		return r;
 	r = attention_cut_init(&b->attention, &b->fused, &target, p->context_tok, p->batch_tok,

@@ -22,6 +22,7 @@ struct engine;
 
 enum plan_mode { PLAN_GREEDY, PLAN_NAIVE };
 enum storage_kind { STORAGE_BUFFER, STORAGE_TEXTURE2D };
+enum prefill_type { PREFILL_EXACT, PREFILL_F16 }; /* products of more than 32 rows: as all others, or in halves */
 enum kv_type { KV_F16, KV_Q8 }; /* K and V in the pool: halves, or int8 with a scale for 2 to 4 bytes each */
 
 struct engine_options {
@@ -34,6 +35,7 @@ struct engine_options {
 	enum plan_mode plan;
 	enum storage_kind storage;
 	enum kv_type kv_type;  /* not for "reference", which keeps floats */
+	enum prefill_type prefill_type; /* f16: on matrix units only; answers then depend on how a prompt was cut */
 	uint32_t disable;      /* optimisations left out: bits of enum feature (core/features.h) */
 	const char *cache_dir; /* for built programs and what was measured; NULL: none */
 	uint32_t tile;         /* 0: what engine_open finds to be fastest (tune.h); n: kgen_tiles[n - 1] */
@@ -98,12 +100,11 @@ void engine_get_stats(const struct engine *e, struct engine_stats *ret);
 /* --- sequences ---
  * A sequence is a list of tokens whose K and V are in pages of the pool. Handles are small numbers. */
 
-/* Starts a sequence for `tokens` (its prompt), taking over what the prefix index has of it: full
- * pages only, and never the last token, which must be computed to get logits. *ret_cached_tok is
- * their number. With `no_cache` (prompt log-probabilities wanted) nothing is taken.
- * 0; -EAGAIN when all handles are in use. */
-int engine_seq_new(struct engine *e, const uint32_t *tokens, uint32_t n_tok, bool no_cache,
-                   uint32_t *ret_seq, uint32_t *ret_cached_tok);
+/* Starts a sequence for `tokens` (its prompt), taking over what the prefix index has of it: full pages only, and never
+ * the last token, which must be computed to get logits. *ret_cached_tok is their number. With `no_cache` (prompt
+ * log-probabilities wanted) nothing is taken. 0; -EAGAIN when all handles are in use. */
+int engine_seq_new(struct engine *e, const uint32_t *tokens, uint32_t n_tok, bool no_cache, uint32_t *ret_seq,
+                   uint32_t *ret_cached_tok);
 
 /* A second sequence with the same content (for n > 1): full pages are shared, the last, partial one is
  * copied on the device. 0, -EAGAIN or -ENOSPC. */
@@ -111,7 +112,6 @@ int engine_seq_fork(struct engine *e, uint32_t seq, uint32_t *ret_seq, struct er
 
 /* Makes sure that `n_tok` more tokens have pages. 0, or -ENOSPC: nothing changed; wait, or preempt another. */
 int engine_seq_reserve(struct engine *e, uint32_t seq, uint32_t n_tok);
-
 /* Ends a sequence. Its full pages stay findable by prefix until their memory is needed, when `keep`. */
 void engine_seq_free(struct engine *e, uint32_t seq, bool keep);
 

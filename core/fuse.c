@@ -88,7 +88,7 @@ static void quantized_input(struct fuse *f, struct op *o, tensor_id t)
 	if (*q == TENSOR_NONE) {
 		const uint32_t channels = g->tensors[t].channels;
 		const enum rows rows = g->tensors[t].rows;
-		*q = graph_act(g, rows, channels * 2, "%.50s.q", f->src->tensors[t].name);
+		*q = graph_act(g, rows, channels * (g->halves ? 4 : 2), "%.50s.q", f->src->tensors[t].name);
 		*s = graph_act(g, rows, channels / 32 * 16, "%.50s.s", f->src->tensors[t].name);
 		if (g->failed)
 			return;
@@ -266,13 +266,14 @@ static int fuse_op(struct fuse *f, uint32_t i, struct err *reterr)
 		       op_name(o->kind));
 }
 
-int fuse_graph(const struct graph *src, uint32_t disable, struct graph *dst, struct err *reterr)
+int fuse_graph(const struct graph *src, uint32_t disable, bool halves, struct graph *dst, struct err *reterr)
 {
 	struct fuse f = {.src = src, .dst = dst, .disable = disable};
 	int r = graph_copy(dst, src);
 	if (r < 0)
 		return err_set(reterr, r, "out of memory copying a graph");
 	dst->n_ops = 0;
+	dst->halves = halves;
 	f.producer = malloc((size_t)src->n_tensors * sizeof *f.producer);
 	f.n_uses = calloc(src->n_tensors, sizeof *f.n_uses);
 	f.taken = calloc(src->n_ops, sizeof *f.taken);

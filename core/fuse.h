@@ -19,5 +19,5 @@
 #define OUTLIER_OTHER 28.0f
 
 /* Makes the fused graph of `src`, which stays as it is. `disable`: bits of enum feature, patterns left
- * out. 0; -ENOTSUP naming an op for which no device operation exists; -ENOMEM. Any thread. */
-int fuse_graph(const struct graph *src, uint32_t disable, struct graph *dst, struct err *reterr);
+ * out; `halves`: see struct graph. 0; -ENOTSUP naming an op for which no device operation exists; -ENOMEM. Any thread. */
+int fuse_graph(const struct graph *src, uint32_t disable, bool halves, struct graph *dst, struct err *reterr);

@@ -108,6 +108,7 @@ struct graph {
 	uint32_t n_vocab, n_layers, n_embd, n_kv_heads, head_dim, context_train;
 	struct rope_params rope;
 	tensor_id logits;
+	bool halves; /* int8 activations have themselves as halves behind them (fuse.c; kernels/linear_mma_half.k) */
 	bool failed; /* an allocation failed while building */
 };
 

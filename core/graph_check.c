@@ -146,23 +146,23 @@ static int same_shape(const struct check *c, tensor_id a, tensor_id b)
 	return 0;
 }
 
-/* An int8 tensor with lists of outliers behind, as long again, and a texel (scale, sums) for each block. */
+/* The channels of an activation: behind int8 there are lists, as long again, and maybe halves, twice as long. */
+static uint32_t channels_of(const struct check *c, const struct tensor *t)
+{
+	return t->format == FORMAT_I8 ? t->channels / (c->g->halves ? 4 : 2) : t->channels;
+}
+
+/* An int8 tensor with what stands behind it, and a texel (scale, sums) for each block. */
 static int check_quantized(const struct check *c, tensor_id q, tensor_id qs)
 {
 	if (q == TENSOR_NONE || qs == TENSOR_NONE)
 		return bad(c, q, "integers without scales, or scales without integers");
 	const struct tensor *tq = tensor_at(c, q), *ts = tensor_at(c, qs);
-	if (tq->format != FORMAT_I8 || tq->channels % (2 * QUANT_BLOCK))
+	if (tq->format != FORMAT_I8 || tq->channels % ((c->g->halves ? 4u : 2u) * QUANT_BLOCK))
 		return bad(c, q, "it is not int8 in whole blocks");
-	if (ts->format != FORMAT_I8 || ts->rows != tq->rows || ts->channels != tq->channels / 2 / QUANT_BLOCK * 16)
+	if (ts->format != FORMAT_I8 || ts->rows != tq->rows || ts->channels != channels_of(c, tq) / QUANT_BLOCK * 16)
 		return bad(c, qs, "it is not a texel for each block");
 	return 0;
-}
-
-/* The channels of an activation: behind int8 there are lists. */
-static uint32_t channels_of(const struct tensor *t)
-{
-	return t->format == FORMAT_I8 ? t->channels / 2 : t->channels;
 }
 
 /* A product of the input, as floats or as int8, with w[i]. */
@@ -182,7 +182,7 @@ static int check_product(const struct check *c, uint32_t i, tensor_id out)
 		return bad(c, op->in[0], "it is not of floats");
 	if (!floats && !format_get(w->format)->quantized)
 		return bad(c, op->w[i], "its format takes no int8 activations");
-	if (channels_of(x) != w->channels)
+	if (channels_of(c, x) != w->channels)
 		return bad(c, op->w[i], "its channels are not those of the input");
 	if (tensor_at(c, out)->role != ROLE_KV && tensor_at(c, out)->rows != x->rows)
 		return bad(c, out, "its rows are not those of the input");
@@ -253,7 +253,7 @@ static int norm_shape(const struct check *c, tensor_id out, enum rows rows)
 	if (t->rows != rows)
 		return bad(c, out, "its rows are not those of the input");
 	const uint32_t channels = tensor_at(c, c->op->in[0])->channels;
-	if (channels_of(t) != channels)
+	if (channels_of(c, t) != channels)
 		return bad(c, out, "its channels are not those of the input");
 	return 0;
 }

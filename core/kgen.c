@@ -262,6 +262,8 @@ void kgen_init(struct kgen *k, const struct kgen_target *t)
 	if (t->mma)
 		sb_printf(&k->text, "#define ROW_LIST 1\n#define KV_MMA 1\n#define %s 1\n%s", mma_name(t->mma),
 			  t->mma_plain ? "#define MMA_PLAIN 1\n" : "");
+	if (t->half)
+		sb_printf(&k->text, "#define HALF_ROWS %d\n", MMA_HALF_ROWS);
 	if (t->rows_in_memory)
 		sb_str(&k->text, "#define ROWS_IN_MEMORY 1\n");
 	if (t->kv_q8)

@@ -40,6 +40,7 @@ struct kgen_target {
 	uint32_t lanes;       /* rows a vector: 16 and 8 where a CPU's registers hold them, 4 on GPUs */
 	enum be_mma mma;      /* products of quantized weights by matrix units: linear_mma.k; int8 are in buffers then */
 	bool mma_float;       /* and of float weights, as pairs of bfloat16: linear_mma_float.k */
+	bool half;            /* products of many tokens in half precision: linear_mma_half.k */
 	bool mma_plain;       /* the int8 tiles by plain code all the same: what is exact has the same bits */
 	uint32_t w_lanes;     /* rows a half tile of a quantized weight: lanes, or what matrix units want */
 	uint32_t group;       /* work-items that share a row: 1 on a CPU */
@@ -70,6 +71,7 @@ enum grid {
 	GRID_ATTENTION,        /* x: `size` items, y: what attention_step_cut says */
 };
 
+#define MMA_HALF_ROWS 32  /* steps of more rows have products in half precision, where that is wanted */
 #define MMA_LANES 8       /* rows of a half tile: 16 in all, as matrix units have them */
 #define MMA_PARTS_MAX 16  /* of K, a warp each: linear_mma.k */
 #define MMA_GROUP_MAX (32 * MMA_PARTS_MAX)

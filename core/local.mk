@@ -14,7 +14,7 @@ include $(top_srcdir)/core/pure.mk
 # Kernel templates: plain text in the tree, one table of strings in the binary. sed only.
 KERNELS = core/kernels/advance.k core/kernels/attention.k core/kernels/attention_group.k core/kernels/attention_join.k core/kernels/attention_mma.k \
   core/kernels/best.k core/kernels/common.k core/kernels/eltwise.k core/kernels/embed.k core/kernels/epilogue.k \
-  core/kernels/formats.k core/kernels/formats_end.k core/kernels/kv.k core/kernels/linear.k core/kernels/linear_mma.k core/kernels/linear_mma_float.k core/kernels/mma.k \
+  core/kernels/formats.k core/kernels/formats_end.k core/kernels/kv.k core/kernels/linear.k core/kernels/linear_mma.k core/kernels/linear_mma_float.k core/kernels/linear_mma_half.k core/kernels/mma.k \
   core/kernels/norm.k core/kernels/page_copy.k core/kernels/peak.k core/kernels/prelude_cuda.k \
   core/kernels/prelude_opencl.k core/kernels/ptx.k core/kernels/quantize.k core/kernels/step.k core/kernels/texture.k
 EXTRA_DIST += $(KERNELS) core/kernels/embed.sh

@@ -208,13 +208,14 @@ typedef void set_epilogue(struct lower *, struct klaunch *, struct kdefs *, cons
 static int product_mma(struct lower *l, struct klaunch *k, const struct op *op, int w, set_epilogue *set)
 {
 	const struct wpack *pack = &l->out->weights[w].pack;
-	const uint32_t cols[LAUNCH_VARIANTS] = {8, 32, mma_cols(pack)};
+	const bool has_half = l->target->half && !pack->pieces;
+	const uint32_t cols[LAUNCH_VARIANTS] = {8, MMA_HALF_ROWS, has_half ? 128 : mma_cols(pack)};
 	uint32_t parts[2];
 
 	mma_parts(pack, parts);
 	k->n_variants = l->target->columns ? LAUNCH_VARIANTS : 1;
 	for (uint32_t v = 0; v < k->n_variants; v++) {
-		const bool by_parts = v < 2;
+		const bool by_parts = v < 2, half = has_half && v == 2;
 		struct kdefs d;
 		kdefs_init(&d);
 		k->n_args = 0;
@@ -232,7 +233,8 @@ static int product_mma(struct lower *l, struct klaunch *k, const struct op *op, 
 		product_inputs(l, k, &d, op);
 		set(l, k, &d, op, pack);
 		arg(k, KARG_ROWS, k->rows == ROWS_OUT);
-		int n = kgen_add(&l->out->gen, pack->pieces ? "linear_mma_float" : "linear_mma", &d, k->n_args - 1, l->err);
+		const char *name = pack->pieces ? "linear_mma_float" : half ? "linear_mma_half" : "linear_mma";
+		int n = kgen_add(&l->out->gen, name, &d, k->n_args - 1, l->err);
 		kdefs_done(&d);
 		if (n < 0)
 			return n;

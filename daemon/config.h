@@ -37,6 +37,7 @@ struct config {
 	const char *device;
 	enum storage_kind storage;
 	enum kv_type kv_type;
+	enum prefill_type prefill_type;
 	enum plan_mode plan;
 	const char *disable; /* names of core/features.h with commas, or NULL */
 	uint32_t context_tok, kv_tok; /* 0: chosen by model and memory */

@@ -17,6 +17,7 @@ static const char *const speculate_names[] = {[SPECULATE_OFF] = "off",
 					      [SPECULATE_AUTO] = "auto",
 					      [SPECULATE_ALWAYS] = "always",
 					      NULL};
+static const char *const prefill_type_names[] = {[PREFILL_EXACT] = "exact", [PREFILL_F16] = "f16", NULL};
 static const char *const kv_type_names[] = {[KV_F16] = "f16", [KV_Q8] = "q8", NULL};
 static const char *const margin_names[] = {"auto", NULL};
 static const char *const plan_names[] = {[PLAN_GREEDY] = "greedy", [PLAN_NAIVE] = "naive", NULL};
@@ -103,6 +104,15 @@ const struct option_row option_rows[] = {
 	 .metavar = "TOKENS",
 	 .help = "Tokens of waiting prompts in one step while answers are being made: bounds the "
 		 "pause that a long prompt puts into others' answers. 0: half of 'batch-tokens'."},
+	{.key = "prefill-type",
+	 .type = OPT_ENUM,
+	 .offset = AT(prefill_type),
+	 .preset = "exact",
+	 .metavar = "TYPE",
+	 .names = prefill_type_names,
+	 .help = "Arithmetic of products with more than 32 tokens: exact, the same as of all others; "
+		 "or f16, half precision on a GPU's matrix units, where that is faster. Answers "
+		 "then depend on how a prompt was cut into steps, and on the prefix cache."},
 	{.key = "speculate",
 	 .type = OPT_ENUM,
 	 .offset = AT(speculate),

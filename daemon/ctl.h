@@ -66,6 +66,7 @@ enum ctl_long {
 	CTL_OPT_PLAN,
 	CTL_OPT_STORAGE,
 	CTL_OPT_KV_TYPE,
+	CTL_OPT_PREFILL_TYPE,
 	CTL_OPT_DISABLE,
 	CTL_OPT_JSON,
 	CTL_OPT_OWN
@@ -80,6 +81,7 @@ enum ctl_long {
 		{"plan", required_argument, NULL, CTL_OPT_PLAN},                           \
 		{"storage", required_argument, NULL, CTL_OPT_STORAGE},                     \
 		{"kv-type", required_argument, NULL, CTL_OPT_KV_TYPE},                     \
+		{"prefill-type", required_argument, NULL, CTL_OPT_PREFILL_TYPE},           \
 		{"disable", required_argument, NULL, CTL_OPT_DISABLE},                     \
 		{"json", no_argument, NULL, CTL_OPT_JSON},                                 \
 	{                                                                                  \
@@ -95,6 +97,7 @@ enum ctl_long {
 	"      --plan MODE        greedy, or naive: activations share no memory [greedy]\n" \
 	"      --storage KIND     buffer or texture2d [buffer]\n"                           \
 	"      --kv-type TYPE     keys and values as f16 or q8 [f16]\n"                     \
+	"      --prefill-type T   products of many rows: exact, or f16 [exact]\n"           \
 	"      --disable LIST     optimisations left out: names with commas, or help\n"         \
 	"      --json             print JSON\n"                                             \
 	"  -h, --help             print this help\n"

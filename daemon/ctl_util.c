@@ -191,6 +191,11 @@ bool ctl_engine_option(struct ctl_engine_args *a, const char *verb, int option, 
 		if (strcmp(arg, "q8") != 0 && strcmp(arg, "f16") != 0)
 			*ret_status = bad_word(verb, "--kv-type", arg, "f16 or q8");
 		break;
+	case CTL_OPT_PREFILL_TYPE:
+		a->o.prefill_type = strcmp(arg, "f16") == 0 ? PREFILL_F16 : PREFILL_EXACT;
+		if (strcmp(arg, "f16") != 0 && strcmp(arg, "exact") != 0)
+			*ret_status = bad_word(verb, "--prefill-type", arg, "exact or f16");
+		break;
 	case CTL_OPT_DISABLE:
 		*ret_status = disable(verb, arg, &a->o.disable);
 		break;

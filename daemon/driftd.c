@@ -159,6 +159,7 @@ static int load(struct daemon *d, struct err *reterr)
 		.plan = c->plan,
 		.storage = c->storage,
 		.kv_type = c->kv_type,
+		.prefill_type = c->prefill_type,
 		.cache_dir = c->cache_dir,
 		.progress = on_progress,
 		.progress_ud = d,

@@ -28,6 +28,13 @@ const struct model_case kernel_cases[] = {
 	{"q6_k", ALL(FORMAT_Q6_K), 64, 8, 32, 2048, 2048, KV_F16, false},
 	{"iq4_nl", ALL(FORMAT_IQ4_NL), 64, 8, 32, 2048, 2048, KV_Q8, false},
 	{"mxfp4", ALL(FORMAT_MXFP4), 64, 8, 32, 2048, 2048, KV_F16, false},
+	{"q8_0 f16", ALL(FORMAT_Q8_0), 16, 4, 128, 2048, 2048, KV_F16, false, PREFILL_F16},
+	{"q4_0 f16", ALL(FORMAT_Q4_0), 16, 4, 128, 2048, 2048, KV_Q8, false, PREFILL_F16},
+	{"q5_1 f16", ALL(FORMAT_Q5_1), 16, 4, 128, 2048, 2048, KV_F16, false, PREFILL_F16},
+	{"q2_k f16", ALL(FORMAT_Q2_K), 32, 8, 64, 2048, 2048, KV_F16, false, PREFILL_F16},
+	{"q4_k f16", ALL(FORMAT_Q4_K), 32, 8, 64, 2048, 2048, KV_F16, false, PREFILL_F16},
+	{"q6_k f16", ALL(FORMAT_Q6_K), 32, 8, 64, 2048, 2048, KV_Q8, false, PREFILL_F16},
+	{"mxfp4 f16", ALL(FORMAT_MXFP4), 32, 8, 64, 2048, 2048, KV_F16, false, PREFILL_F16},
 	{"mixed", FORMAT_Q4_0, FORMAT_Q4_0, FORMAT_Q8_0, FORMAT_Q4_1, FORMAT_Q8_0, FORMAT_Q8_0, 16, 4, 128, 2048, 2048,
 	 KV_Q8, false},
 	{"135M q4_1", ALL(FORMAT_Q4_1), 9, 3, 64, 1536, 49152, KV_F16, true},
@@ -133,7 +140,7 @@ bool kernels_program(const struct model_case *c, const char *device, struct prog
 		kgen_done(&k);
 		return ok;
 	}
-	const struct engine_options o = {.parallel = 8, .kv_type = c->kv};
+	const struct engine_options o = {.parallel = 8, .kv_type = c->kv, .prefill_type = c->prefill};
 	struct graph g = llama(c);
 	struct blueprint b;
 	bool ok = !g.failed && blueprint_init(&b, &g, &o, &dev, err) == 0;

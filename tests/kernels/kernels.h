@@ -19,6 +19,7 @@ struct model_case {
 	uint32_t heads, kv_heads, d, ffn, vocab;
 	enum kv_type kv;
 	bool shape; /* has no format of its own */
+	enum prefill_type prefill;
 };
 extern const struct model_case kernel_cases[];
 extern const size_t n_kernel_cases;

@@ -86,6 +86,7 @@ START_TEST(defaults)
 	ck_assert_int_eq((int)c->storage, STORAGE_BUFFER);
 	ck_assert_int_eq((int)c->plan, PLAN_GREEDY);
 	ck_assert_int_eq((int)c->kv_type, KV_F16);
+	ck_assert_int_eq((int)c->prefill_type, PREFILL_EXACT);
 	ck_assert_uint_eq(c->parallel, 32);
 	ck_assert_uint_eq(c->batch_tok, 0);
 	ck_assert_uint_eq(c->prefill_tok, 0);
@@ -158,6 +159,7 @@ START_TEST(file_syntax)
 		 "storage = texture2d\n"
 		 "plan = naive\n"
 		 "kv-type = q8\n"
+		 "prefill-type = f16\n"
 		 "log-level = debug",
 		 NULL, NULL, NULL, NULL);
 	ck_assert_msg(o.r == 0, "%s", o.e.msg);
@@ -175,6 +177,7 @@ START_TEST(file_syntax)
 	ck_assert_int_eq((int)o.c->storage, STORAGE_TEXTURE2D);
 	ck_assert_int_eq((int)o.c->plan, PLAN_NAIVE);
 	ck_assert_int_eq((int)o.c->kv_type, KV_Q8);
+	ck_assert_int_eq((int)o.c->prefill_type, PREFILL_F16);
 	ck_assert_int_eq((int)o.c->log_level, LOG_LEVEL_DEBUG);
 	config_free(o.c);
 	o = load("memory-margin = 0\n", NULL, NULL, NULL, NULL);
@@ -217,6 +220,7 @@ START_TEST(file_errors)
 		{"storage = texture\n", "(buffer, texture2d)"},
 		{"plan = Greedy\n", "(greedy, naive)"},
 		{"kv-type = q4\n", "(f16, q8)"},
+		{"prefill-type = f32\n", "(exact, f16)"},
 		{"log-level = loud\n", "(error, warning, info, debug)"},
 		{"device =\n", "device: must not be empty"},
 		{"model-id = a/b\n", "model-id: 'a/b'"},

@@ -506,7 +506,7 @@ START_TEST(test_fused)
 	/* A product of quantized weights whose input no norm makes. */
 	more = graph_act(&s.g, ROWS_STEP, 32, "more");
 	add(&s, OP_LINEAR, s.sum, NONE, s.w_q, more);
-	ck_assert_msg(fuse_graph(&s.g, 0, &fused, &err) == 0, "%s", err.msg);
+	ck_assert_msg(fuse_graph(&s.g, 0, false, &fused, &err) == 0, "%s", err.msg);
 	ck_assert_msg(graph_check(&fused, &err) == 0, "%s", err.msg);
 	ck_assert_uint_lt(fused.n_ops, s.g.n_ops);
 	if (b) {

@@ -3,10 +3,13 @@
  * on every usable device, with every weight format, in both storages. Inputs of products are chosen so
  * that int8 quantization loses nothing; what is left is the order of float additions. */
 #include <check.h>
+#include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/blueprint.h"
 #include "tests/lib/opgraph.h"
 
 #define ROWS_TABLE 50
@@ -182,6 +185,59 @@ START_TEST(test_same_rows)
 	}
 	graph_done(&g);
 	free(want);
+	free(table);
+	free(w);
+}
+END_TEST
+
+/* Products of many rows in half precision, where that is asked for and there are matrix units; those of few rows are
+ * the same as without. */
+START_TEST(test_half)
+{
+	static const enum format some[] = {FORMAT_Q8_0, FORMAT_Q4_0, FORMAT_Q4_1, FORMAT_IQ4_NL, FORMAT_MXFP4,
+					   FORMAT_Q2_K, FORMAT_Q4_K, FORMAT_Q6_K};
+	static const uint32_t pages[] = {3, 1};
+	enum { VOCAB = 100, ROWS = 50, FEW = 21 };
+	const enum format f = some[_i];
+	const uint32_t k = columns(f, 544); /* an odd number of blocks of 32 */
+	uint8_t *table = test_weight(FORMAT_F32, ROWS_TABLE, k, 9), *w = test_weight(f, VOCAB, k, 10);
+	struct graph g = new_graph(VOCAB);
+	float *exact = calloc(2 * ROWS * VOCAB, sizeof *exact), *half = exact + ROWS * VOCAB;
+
+	ck_assert_ptr_nonnull(exact);
+	tensor_id x = embed(&g, graph_weight(&g, "table", FORMAT_F32, ROWS_TABLE, k, table), false);
+	op_out(&g, OP_LINEAR, x, TENSOR_NONE, graph_weight(&g, "w", f, VOCAB, k, w), VOCAB, true);
+	for (uint32_t d = 0; d < n_devs; d++) {
+		struct engine_options o = {.batch_tok = 64, .parallel = 64, .kv_tok = 512};
+		struct test_step many = {0}, few = {0};
+		test_step_sequence(&many, 0, ROWS, pages, 2, 1, ROWS_TABLE);
+		test_step_sequence(&few, 0, FEW, pages, 2, 1, ROWS_TABLE);
+		if (!devs[d].mma) {
+			struct blueprint b;
+			struct err err = {0};
+			o.prefill_type = PREFILL_F16;
+			ck_assert_int_eq(blueprint_init(&b, &g, &o, &devs[d], &err), -ENOTSUP);
+			ck_assert_ptr_nonnull(strstr(err.msg, "matrix units"));
+			continue;
+		}
+		test_run_device(&g, &o, &devs[d], dev_ops[d], &many, 1, exact);
+		o.prefill_type = PREFILL_F16;
+		test_run_device(&g, &o, &devs[d], dev_ops[d], &many, 1, half);
+		float top = 0, error = 0;
+		for (uint32_t i = 0; i < ROWS * VOCAB; i++) {
+			top = fmaxf(top, fabsf(exact[i]));
+			error = fmaxf(error, fabsf(half[i] - exact[i]));
+		}
+		printf("linear %s in half precision: %.2g of the largest\n", format_name(f), (double)(error / top));
+		ck_assert_msg(error > 0 && error <= 6e-3f * top, "%s: error %g of %g", format_name(f), (double)error,
+			      (double)top);
+		test_run_device(&g, &o, &devs[d], dev_ops[d], &few, 1, half);
+		o.prefill_type = PREFILL_EXACT;
+		test_run_device(&g, &o, &devs[d], dev_ops[d], &few, 1, exact);
+		ck_assert_mem_eq(exact, half, FEW * VOCAB * sizeof *half);
+	}
+	graph_done(&g);
+	free(exact);
 	free(table);
 	free(w);
 }
@@ -476,6 +532,7 @@ int main(void)
 	tcase_add_loop_test(t, test_embed, 0, (int)N_FORMATS);
 	tcase_add_loop_test(t, test_linear, 0, (int)N_FORMATS);
 	tcase_add_loop_test(t, test_same_rows, 0, 5);
+	tcase_add_loop_test(t, test_half, 0, 8);
 	tcase_add_loop_test(t, test_outliers, 0, 9);
 	tcase_add_loop_test(t, test_narrow, 0, 4);
 	tcase_add_loop_test(t, test_portable, 0, 2);

@@ -229,6 +229,22 @@ template <class D> static inline void ptx_cvt_rn_bf16x2_f32(D &d, float high, fl
 {
 	d = (D)(emu_float_to_bf16(high) << 16 | emu_float_to_bf16(low));
 }
+static inline unsigned emu_half2(double low, double high)
+{
+	return (unsigned)emu_float_to_half((float)high) << 16 | emu_float_to_half((float)low);
+}
+template <class D> static inline void ptx_add_rn_f16x2(D &d, unsigned a, unsigned b)
+{
+	d = (D)emu_half2((double)emu_half_to_float(a & 0xffffu) + (double)emu_half_to_float(b & 0xffffu),
+			 (double)emu_half_to_float(a >> 16) + (double)emu_half_to_float(b >> 16));
+}
+template <class D> static inline void ptx_fma_rn_f16x2(D &d, unsigned a, unsigned b, unsigned c)
+{
+	d = (D)emu_half2((double)emu_half_to_float(a & 0xffffu) * (double)emu_half_to_float(b & 0xffffu) +
+				 (double)emu_half_to_float(c & 0xffffu),
+			 (double)emu_half_to_float(a >> 16) * (double)emu_half_to_float(b >> 16) +
+				 (double)emu_half_to_float(c >> 16));
+}
 #define EMU_DP4A(name, A, B)                                                                   \
 	template <class D> static inline void ptx_dp4a_##name(D &d, unsigned a, unsigned b, int c) \
 	{                                                                                      \
