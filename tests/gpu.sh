@@ -43,11 +43,13 @@ parts=${parts:-ops kl peaks bench opencl sanitizer}
 case $small in
   no)
     shape=llama-3.1-8b bench_types='Q4_0 Q8_0' bench_options='-p 1024 -n 128 -b 1,32 -r 3 --batch-tokens 1024' rows=1024
+    half_options='-p 1024 -n 0 -r 3 --batch-tokens 1024'
     kl_shape=smollm2-135m kl_types='Q4_0 Q8_0 F16' kl_options=
     programs='test_ops test_attention test_step test_engine test_tune' only=
     ;;
   yes)
     shape=tiny bench_types=Q4_0 bench_options='-p 64 -n 8 -b 1,4 -r 1 --batch-tokens 64' rows=64
+    half_options='-p 64 -n 0 -r 1 --batch-tokens 64'
     kl_shape=tiny kl_types=Q4_0 kl_options='--tokens 40 --chunk 24 --sequences 4'
     programs=test_ops only=test_silu_mul
     ;;
@@ -195,6 +197,17 @@ if wants bench; then
     else
       count 0 1
       echo "bench-$t" >>"$work/failures"
+    fi
+    # The option, where there are matrix units: speed only, its answers are no promise.
+    if ! "$work/bin/driftctl" plan -m "$work/$shape.$t.gguf" -d "$device" --prefill-type f16 >/dev/null 2>&1; then
+      :
+    # shellcheck disable=SC2086 # words of a list
+    elif part "bench-$t-f16" 60 "$work/bin/driftctl" bench -m "$work/$shape.$t.gguf" -d "$device" $half_options \
+      --prefill-type f16 --json; then
+      count 1 0
+    else
+      count 0 1
+      echo "bench-$t-f16" >>"$work/failures"
     fi
     rm -f "$work/$shape.$t.gguf"
   done

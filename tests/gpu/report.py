@@ -205,10 +205,11 @@ def targets(w):
         most = max(w.batches(kind) or [0])
         if most > 1:
             many = w.test(kind, "decode", most)
-        row(kind, "decode of one sequence, of memory's speed",
-            one["bytes_per_second"] / best if one and best else None, TARGETS["decode"], "%")
-        row(kind, "decode of %d sequences, of one's speed" % most,
-            many["tokens_per_second"] / one["tokens_per_second"] if one and many else None, TARGETS["batch"], "x")
+        if not kind.endswith("-f16"):  # of that only prompts are measured
+            row(kind, "decode of one sequence, of memory's speed",
+                one["bytes_per_second"] / best if one and best else None, TARGETS["decode"], "%")
+            row(kind, "decode of %d sequences, of one's speed" % most,
+                many["tokens_per_second"] / one["tokens_per_second"] if one and many else None, TARGETS["batch"], "x")
         for name in ("f16", "int8"):
             theirs = w.products_seconds(name + "_seconds")
             row(kind, "prefill of %s tokens, of cuBLASLt's speed in %s" % (prompt["tokens"] if prompt else "?", name),
