@@ -12,11 +12,11 @@
 #include <string.h>
 
 #include "base/checked.h"
-#include "core/hash.h"
+#include "core/sample_priv.h"
 
 #define BLOCK 1024 /* logits looked at together */
-#define BINS 2048  /* for the upper and middle 11 bits of an order, and the lower 10 */
-#define GROUP 8    /* exponentials computed together */
+#define BINS SAMPLE_BINS
+#define GROUP SAMPLE_GROUP
 #define NO_TOKEN UINT32_MAX
 
 typedef int32_t v4si __attribute__((vector_size(16)));
@@ -24,32 +24,10 @@ typedef float v4sf __attribute__((vector_size(16)));
 typedef double v2df __attribute__((vector_size(16)));
 typedef int64_t v2di __attribute__((vector_size(16)));
 
-struct sample_scratch {
-	uint32_t n_vocab;
-	float *row;        /* [n_vocab] logits with bias and penalties */
-	uint32_t *count;   /* [n_vocab] all 0 between calls */
-	uint32_t *touched; /* [n_vocab] tokens whose count is not 0 */
-	uint32_t *ids;     /* [n_vocab] tokens left by the cuts */
-	uint32_t *band;    /* [n_vocab] tokens among which a cut lies */
-	double bins[BINS];
-};
-
-/* Where the list of tokens in descending order ends: all before this place in the order of logits,
- * and of those at it the `ties` lowest ids. */
-struct cut {
-	uint32_t order;
-	uint32_t ties;
-};
-
 /* Tokens, ascending; ids NULL: 0..n-1. */
 struct members {
 	const uint32_t *ids;
 	uint32_t n;
-};
-
-struct row_max {
-	float value;
-	uint32_t token;
 };
 
 int sample_scratch_new(uint32_t n_vocab, struct sample_scratch **ret)
@@ -91,33 +69,6 @@ void sample_scratch_free(struct sample_scratch *s)
 }
 
 /* --- order --- */
-
-/* An integer in the order of the floats: NaN with the sign bit, -inf, ..., +inf, NaN. The sum with
- * +0 makes both zeros equal. */
-static int32_t key_of(float x)
-{
-	int32_t bits;
-
-	x += 0.0f;
-	memcpy(&bits, &x, sizeof(bits));
-	return bits ^ ((bits >> 31) & INT32_MAX);
-}
-
-/* The same, descending: the greatest float has the least order. */
-static uint32_t order_of(float x)
-{
-	return (uint32_t)key_of(x) ^ UINT32_C(0x7fffffff);
-}
-
-static float order_value(uint32_t order)
-{
-	int32_t key = (int32_t)(order ^ UINT32_C(0x7fffffff)),
-		bits = key ^ ((key >> 31) & INT32_MAX);
-	float x;
-
-	memcpy(&x, &bits, sizeof(x));
-	return x;
-}
 
 #define KEY_POS_INF INT32_C(0x7f800000)
 #define KEY_NEG_INF (-INT32_C(0x7f800000) - 1)
@@ -247,7 +198,6 @@ static inline v2df exp_nonpositive(v2df x)
 	return p;
 }
 
-/* out[i] = exp((x[i] - max) * inv_t) for GROUP logits; none is above max. */
 static inline void exp_group(const float *x, double max, double inv_t, double *out)
 {
 	for (uint32_t i = 0; i < GROUP; i += 2) {
@@ -258,11 +208,21 @@ static inline void exp_group(const float *x, double max, double inv_t, double *o
 	}
 }
 
-static double exp_one(float x, double max, double inv_t)
+static inline double exp_one(float x, double max, double inv_t)
 {
 	v2df v = {(double)x, (double)x};
 
 	return exp_nonpositive((v - max) * inv_t)[0];
+}
+
+double sample_exp(float x, double max, double inv_t)
+{
+	return exp_one(x, max, inv_t);
+}
+
+void sample_exp_group(const float *x, double max, double inv_t, double *out)
+{
+	exp_group(x, max, inv_t, out);
 }
 
 /* log(sum(exp(x - max))), in GROUP sums that are added in a fixed order. */
@@ -342,7 +302,7 @@ static bool has_repetition(const struct sampling *s)
 	return s->repetition_penalty > 0.0f && s->repetition_penalty != 1.0f;
 }
 
-static bool changes_logits(const struct sampling *s, uint32_t n_history, uint32_t n_prompt)
+bool sample_changes_logits(const struct sampling *s, uint32_t n_history, uint32_t n_prompt)
 {
 	return s->n_bias > 0 || (s->ignore_eos && s->n_eog > 0) ||
 	       (has_repetition(s) && n_history > 0) ||
@@ -522,8 +482,7 @@ static struct cut select_prefix(const struct selection *s, const struct members 
 	return cut;
 }
 
-/* min_p: x stays when its probability is at least min_p times the greatest one's. */
-static struct cut select_min_p(double max, double temperature, double min_p, uint32_t n)
+struct cut sample_min_p(double max, double temperature, double min_p, uint32_t n)
 {
 	double least = max + log(min_p) * temperature;
 	float x = least < -(double)FLT_MAX ? -FLT_MAX : least < max ? (float)least : (float)max;
@@ -549,64 +508,23 @@ static void apply_cut(struct members *m, const float *x, const struct cut *cut, 
 
 /* --- the draw --- */
 
-/* The part of the random bits that is the same for a whole row. */
-static uint64_t random_base(uint64_t seed, uint64_t draw)
-{
-	return hash_add64(hash_add64(UINT64_C(0x243f6a8885a308d3), seed), draw);
-}
-
-static inline uint64_t random_token(uint64_t base, uint32_t token)
-{
-	return hash_mix64(base + ((uint64_t)token + 1) * UINT64_C(0x9e3779b97f4a7c15));
-}
-
 uint64_t sample_random(uint64_t seed, uint64_t draw, uint32_t token)
 {
 	return random_token(random_base(seed, draw), token);
 }
 
-/* Gumbel noise from 64 random bits: u in (0, 1) from the upper 53, E = -log(1 - u), G = -log(E). */
-static double gumbel(uint64_t bits)
-{
-	double u = ((double)(bits >> 11) + 0.5) * 0x1p-53;
-
-	return -log(-log1p(-u));
-}
-
-/* No less than gumbel(bits), for a few cycles: E >= u, and u >= 2^-(z + 1) with z leading zeros. */
-static inline double gumbel_most(uint64_t bits)
-{
-	return (double)(__builtin_clzll(bits | 1u << 10) + 1) *
-	       (0x1.62e42fefa39efp-1 * (1.0 + 1e-12));
-}
-
-#define GUMBEL_MOST (54 * 0.694)
-
-/* The member with the greatest (x - max) / temperature + noise. It starts from the most probable
- * token, so that the bound passes few others. */
+/* The member with the greatest (x - max) / temperature + noise. */
 static uint32_t draw_token(const float *x, const struct members *m, const struct row_max *max,
 			   double inv_t, uint64_t base)
 {
-	double best = gumbel(random_token(base, max->token)), top = (double)max->value;
-	uint32_t token = max->token;
+	struct draw d = draw_begin(max, inv_t, base);
 
 	for (uint32_t i = 0; i < m->n; i++) {
 		uint32_t id = member_id(m, i);
-		double y = ((double)x[id] - top) * inv_t, score;
-		uint64_t bits;
 
-		if (y + GUMBEL_MOST < best)
-			continue;
-		bits = random_token(base, id);
-		if (y + gumbel_most(bits) < best)
-			continue;
-		score = y + gumbel(bits);
-		if (score > best || (score == best && id < token)) {
-			best = score;
-			token = id;
-		}
+		draw_offer(&d, x[id], id);
 	}
-	return token;
+	return d.token;
 }
 
 static uint32_t choose(const float *x, uint32_t n, const struct sampling *s,
@@ -629,7 +547,7 @@ static uint32_t choose(const float *x, uint32_t n, const struct sampling *s,
 		apply_cut(&m, x, &cut, w->ids);
 	}
 	if (s->min_p > 0.0f) {
-		cut = select_min_p(sel.max, (double)s->temperature, (double)s->min_p, n);
+		cut = sample_min_p(sel.max, (double)s->temperature, (double)s->min_p, n);
 		apply_cut(&m, x, &cut, w->ids);
 	}
 	return draw_token(x, &m, max, sel.inv_t, random_base(s->seed, draw));
@@ -656,7 +574,7 @@ int sample_row(const float *logits, uint32_t n_vocab, const struct sampling *s,
 	if (code)
 		return code;
 	max = raw;
-	if (changes_logits(s, n_history, n_prompt)) {
+	if (sample_changes_logits(s, n_history, n_prompt)) {
 		change_logits(scratch, logits, n_vocab, s, history, n_history, n_prompt);
 		x = scratch->row;
 		code = find_max(x, n_vocab, &max);
