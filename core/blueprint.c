@@ -71,6 +71,7 @@ static void sections(struct blueprint *b, const struct graph *g, size_t align)
 		[STEP_COPY] = 2 * 4,
 		[STEP_SHAPE] = 2 * 4,
 		[STEP_COUNT] = 2 * 4,
+		[STEP_DRAW] = (size_t)b->out_rows * sizeof(struct sample_ask),
 		[STEP_TABLES] = (size_t)p->parallel * b->table_stride * 4,
 	};
 	size_t at = 0;
@@ -247,7 +248,9 @@ int blueprint_init(struct blueprint *b, const struct graph *g, const struct engi
 	b->n_sets = 1;
 	if (target.multi && b->best_bytes && b->section_bytes <= SETS_MAX_BYTES / (1 + STEP_MORE_MAX))
 		b->n_sets = 1 + STEP_MORE_MAX;
-	b->best_buffer_bytes = b->best_bytes * (b->n_sets > 1 ? b->n_sets + 1 : 1);
+	b->found_offset = b->best_bytes * (b->n_sets > 1 ? b->n_sets + 1 : 1);
+	b->found_bytes = (size_t)b->lowered.draw.n * 8 * SAMPLE_PLANES * b->out_rows;
+	b->best_buffer_bytes = b->found_offset + b->found_bytes;
 	p->step_bytes = b->section_bytes * b->n_sets + b->best_buffer_bytes + b->stage_bytes +
 			(b->stage_bytes ? SYNC_BYTES : 0);
 	if (g->logits != TENSOR_NONE)

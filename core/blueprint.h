@@ -27,7 +27,8 @@ struct blueprint {
 	struct shards weights, kv; /* places of lowered.weights, and of K and V of each layer in turn */
 	uint32_t n_sets;           /* of parameters: steps in one go at most */
 	size_t best_bytes;         /* of best.k's result in one step; 0: there is none */
-	size_t best_buffer_bytes;  /* of all: that of the step before the first, then that of each */
+	size_t best_buffer_bytes;  /* of all: that of the step before the first, then that of each; then draw.k's */
+	size_t found_offset, found_bytes; /* of draw.k's result there; 0 bytes: there is none */
 	size_t stage_bytes;        /* the list of a step kernel; 0: there is none */
 };
 

@@ -35,7 +35,8 @@ static int allocate(struct device *d, struct err *reterr)
 	d->args = calloc(max_size(b->lowered.n_launches, 1) * LAUNCH_ARGS_MAX, sizeof *d->args);
 	d->params = calloc(b->n_sets, b->section_bytes);
 	d->best_host = calloc(b->n_sets, max_size(b->best_bytes, 1));
-	if (!d->weights || !d->kv || !d->objects || !d->args || !d->params || !d->best_host)
+	d->found_host = malloc(max_size(b->found_bytes, 1));
+	if (!d->weights || !d->kv || !d->objects || !d->args || !d->params || !d->best_host || !d->found_host)
 		return err_set(reterr, -ENOMEM, "out of memory opening a device");
 	r = allocate_shards(d, &b->weights, BE_MEM_WEIGHTS, d->weights, reterr);
 	if (r == 0)
@@ -91,6 +92,10 @@ static struct stage_place stage_place(const void *ud, const struct karg *a)
 		break;
 	case KARG_DRAWN:
 		p.object = OBJECT_BEST;
+		break;
+	case KARG_FOUND:
+		p.object = OBJECT_BEST;
+		p.offset_bytes = b->found_offset;
 		break;
 	case KARG_ROWS:
 		p.object = OBJECT_STEP;
@@ -241,7 +246,7 @@ static int warm_up(struct device *d, const struct engine_options *o, struct err 
 	const struct graph *g = &d->b->fused;
 	uint32_t sizes[LAUNCH_VARIANTS], zeros[N] = {0}, iota[N], pos[N];
 	struct step_rows s = {.token = zeros, .pos = pos, .slot = iota, .table = zeros, .out_row = iota,
-			      .n_tables = 1, .table_stride = d->b->table_stride};
+			      .n_tables = 1, .table_stride = d->b->table_stride, .draws = true};
 	uint32_t *table = calloc(d->b->table_stride, sizeof *table);
 	float *rope = calloc((size_t)N * g->rope.dims, sizeof *rope);
 	int r = 0;
@@ -367,6 +372,7 @@ void device_close(struct device *d)
 	free(d->args);
 	free(d->params);
 	free(d->best_host);
+	free(d->found_host);
 	free(d);
 }
 

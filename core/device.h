@@ -6,6 +6,7 @@
 #include "backends/backend.h"
 #include "base/err.h"
 #include "core/blueprint.h"
+#include "core/sample_cand.h"
 #include "core/step.h"
 
 struct device;
@@ -30,6 +31,10 @@ int device_run(struct device *d, const struct step_rows *s, struct err *reterr);
 /* Reads the logits of row `i` of the step that was finished last, into s->logits, where it was not read
  * then. */
 int device_logits(struct device *d, const struct step_rows *s, uint32_t i, struct err *reterr);
+
+/* What the device found for row `i` of the step that was finished last, whose s->ask[i] asks for something. *ret points
+ * into the device, until the next step. */
+void device_found(const struct device *d, const struct step_rows *s, uint32_t i, struct sample_found *ret);
 
 /* Runs each launch of a step by itself, several times, and puts what one takes at best into ret_ns[i],
  * nanoseconds, for launches [0, n_step). */

@@ -20,6 +20,7 @@ struct device {
 	struct be_mem *step;
 	struct be_mem *best; /* NULL: none */
 	int32_t *best_host;  /* [n_sets][n_out][best_chunks][2] */
+	int32_t *found_host; /* [SAMPLE_PLANES][n_out][draw.n][2]: as many planes as the step's rows want */
 	struct be_arg *args; /* [n_launches][LAUNCH_ARGS_MAX] */
 	uint8_t *params;     /* host copy of the steps' parameters, n_sets of them */
 	uint64_t mark;       /* of the step that was submitted */

@@ -16,7 +16,7 @@ static uint32_t rows_of(const struct device *d, uint32_t i)
 
 static int record(struct device *d, uint32_t rows, bool split, struct be_list **ret, struct err *reterr)
 {
-	const struct step_rows s = {.n_rows = rows, .n_out = rows};
+	const struct step_rows s = {.n_rows = rows, .n_out = rows, .draws = true};
 	struct be_list *list = NULL;
 	int r = d->ops->record(d->dev, reterr), end;
 

@@ -44,7 +44,7 @@ static int launch(struct device *d, uint32_t index, uint32_t set, const struct s
 	const uint32_t n = k->rows == ROWS_OUT ? s->n_out : s->n_rows;
 	const struct launch_shape shape = launch_shape(&d->b->lowered, k, n, &d->attention);
 
-	if (shape.kernel == KERNEL_NONE)
+	if (shape.kernel == KERNEL_NONE || (k->draws && !s->draws))
 		return 0;
 	set_args(d, k, d->args + (size_t)index * LAUNCH_ARGS_MAX, set, args);
 	if (args[k->n_args - 1].type == BE_ARG_VALUE)
@@ -209,6 +209,14 @@ static int read_results(struct device *d, const struct step_rows *s, struct err 
 		r = d->ops->read(d->dev, d->best, device_best_at(d, s, set) * d->b->best_bytes,
 				 d->best_host + set * bytes / 4, bytes, reterr);
 	}
+	if (s->draws && r == 0) {
+		uint32_t planes = 0;
+		for (uint32_t i = 0; s->ask && i < s->n_out; i++)
+			planes = (uint32_t)max_size(planes, sample_planes(s->ask[i].mode));
+		if (planes && d->b->found_bytes)
+			r = d->ops->read(d->dev, d->best, d->b->found_offset, d->found_host,
+					 (size_t)planes * s->n_out * d->b->lowered.draw.n * 8, reterr);
+	}
 	for (uint32_t first = 0, n; first < s->n_out && r == 0; first += n) {
 		const bool wanted = !d->best || !s->best || s->wants_logits[first];
 		for (n = 1; first + n < s->n_out; n++)
@@ -250,6 +258,17 @@ int device_logits(struct device *d, const struct step_rows *s, uint32_t i, struc
 	return r < 0 ? r : w;
 }
 
+void device_found(const struct device *d, const struct step_rows *s, uint32_t i, struct sample_found *ret)
+{
+	const size_t row = (size_t)d->b->lowered.draw.n * 2;
+
+	*ret = (struct sample_found){.mode = s->ask[i].mode,
+				     .pairs = d->found_host + i * row,
+				     .plane = s->n_out * row,
+				     .best = s->best[i].token,
+				     .best_logit = s->best[i].logit};
+}
+
 static int queue_step(struct device *d, const struct step_rows *s, struct err *reterr)
 {
 	const uint32_t n = d->b->lowered.n_step;
@@ -285,6 +304,10 @@ static int write_set(struct device *d, uint32_t set, const struct step_rows *s, 
 	put(d, set, STEP_TABLES, s->tables, table_bytes);
 	put_rope(d, set, s);
 	put(d, set, STEP_SHAPE, d->attention.shape, sizeof d->attention.shape);
+	if (s->draws && s->ask)
+		put(d, set, STEP_DRAW, s->ask, s->n_out * sizeof *s->ask);
+	else
+		memset(section(d, set, STEP_DRAW), 0, s->n_out * sizeof *s->ask);
 	put(d, set, STEP_COUNT, (const uint32_t[]){s->n_rows, s->n_out}, 2 * sizeof(uint32_t));
 	return d->ops->write(d->dev, d->step, set * b->section_bytes, section(d, set, 0),
 			     b->section_offset[STEP_TABLES] + table_bytes, reterr);

@@ -162,10 +162,11 @@ static int allocate_step(struct engine *e, struct err *reterr)
 	e->rope = calloc(max_size(rows * g->rope.dims, 1), sizeof *e->rope);
 	e->best = calloc(out * (1 + STEP_MORE_MAX), sizeof *e->best);
 	e->wants_logits = calloc(out, sizeof *e->wants_logits);
+	e->ask = calloc(out, sizeof *e->ask);
 	e->logits = calloc(out * g->n_vocab, sizeof *e->logits);
 	e->theta = calloc(max_size(g->rope.dims / 2, 1), sizeof *e->theta);
 	if (!e->token || !e->pos || !e->slot || !e->table || !e->out_row || !e->out_item || !e->out_pos ||
-	    !e->item_done || !e->item_end || !e->item_rows || !e->tables || !e->rope || !e->logits || !e->best || !e->wants_logits || !e->theta)
+	    !e->item_done || !e->item_end || !e->item_rows || !e->tables || !e->rope || !e->logits || !e->best || !e->wants_logits || !e->ask || !e->theta)
 		return err_set(reterr, -ENOMEM, "out of memory opening an engine");
 	e->run = (struct step_rows){.token = e->token,
 				    .pos = e->pos,
@@ -177,7 +178,8 @@ static int allocate_step(struct engine *e, struct err *reterr)
 				    .rope = e->rope,
 				    .logits = e->logits,
 				    .best = e->best,
-				    .wants_logits = e->wants_logits};
+				    .wants_logits = e->wants_logits,
+				    .ask = e->ask};
 	for (uint32_t i = 0; i < g->rope.dims / 2; i++) {
 		e->theta[i] = pow(g->rope.base, -2.0 * i / g->rope.dims) / g->rope.scale_linear;
 		if (g->rope.factors)
@@ -243,6 +245,7 @@ void engine_close(struct engine *e)
 	free(e->rope);
 	free(e->best);
 	free(e->wants_logits);
+	free(e->ask);
 	free(e->logits);
 	free(e->theta);
 	free(e);
@@ -282,7 +285,9 @@ void engine_get_stats(const struct engine *e, struct engine_stats *ret)
 				     .builds_source = s.builds_source,
 				     .builds_binary = s.builds_binary,
 				     .allocs = s.allocs,
-				     .replays = s.replays};
+				     .replays = s.replays,
+				     .drawn_found = e->drawn_found,
+				     .drawn_unsure = e->drawn_unsure};
 }
 
 int engine_seq_new(struct engine *e, const uint32_t *tokens, uint32_t n_tok, bool no_cache,

@@ -94,6 +94,9 @@ struct engine_stats {
 	uint64_t steps, launches, rows;
 	uint64_t prefix_hit_tok, prefix_query_tok;
 	uint64_t builds_source, builds_binary, allocs, replays; /* of the device, since it was opened */
+	/* tokens drawn (with a temperature) from candidates that the device found, and those for which these were not
+	 * enough, so that the host read all logits of the row */
+	uint64_t drawn_found, drawn_unsure;
 };
 void engine_get_stats(const struct engine *e, struct engine_stats *ret);
 

@@ -24,7 +24,7 @@ static uint32_t count(const struct engine *e, const struct step_item *items, uin
 	n = least(n, e->blueprint.plan.batch_tok / n_items - 1);
 	for (uint32_t i = 0; i < n_items; i++) {
 		const struct step_item *it = &items[i];
-		if (it->n_tok != 1 || it->n_draft || e->wants_logits[i] || !out[i].accepted)
+		if (it->n_tok != 1 || it->n_draft || e->wants_logits[i] || e->ask[i].mode != SAMPLE_ROW || !out[i].accepted)
 			return 0;
 		/* with the one token there are pages for what follows */
 		n = least(n, least(it->n_more, kvpool_seq_capacity(e->pool, it->seq) -

@@ -9,6 +9,7 @@
 #include "core/kvpool.h"
 #include "core/reference/reference.h"
 #include "core/sample.h"
+#include "core/sample_cand.h"
 
 struct engine {
 	const struct graph *graph;
@@ -18,7 +19,7 @@ struct engine {
 	struct kvpool *pool;
 	struct sample_scratch *scratch;
 	double *theta; /* [rope dims / 2] radians a position */
-	uint64_t steps, rows;
+	uint64_t steps, rows, drawn_found, drawn_unsure;
 	uint32_t disable;     /* bits of enum feature */
 	struct step_rows run; /* the run that is on its way; points to what follows */
 	/* One step's rows, as large as a step can be: nothing is allocated while decoding */
@@ -29,6 +30,7 @@ struct engine {
 	float *logits;       /* [out_rows][n_vocab] */
 	struct step_best *best; /* [out_rows * (1 + STEP_MORE_MAX)] */
 	bool *wants_logits;     /* [out_rows] */
+	struct sample_ask *ask; /* [out_rows] */
 	uint32_t *item_done; /* [parallel] tokens of each item that have been run */
 	uint32_t *item_end;  /* [parallel] tokens of each item that are to be run: up to a wrong guess */
 	uint32_t *item_rows; /* [parallel] rows of each item in this run */

@@ -55,6 +55,21 @@ static bool wants_logits(const struct step_item *it, uint32_t t)
 	return it->all_logprobs || (it->sample && t + 1 + it->n_draft >= it->n_tok);
 }
 
+/* What the host needs of row `i` of those with logits, which follows token `t` of the item: all logits, or candidates for
+ * its draw, or else the best token. */
+static void ask(struct engine *e, struct step_rows *s, const struct step_item *it, uint32_t i, uint32_t t)
+{
+	const bool drawn = !it->all_logprobs && it->sampling;
+	const uint32_t before = t + 1 + it->n_draft - it->n_tok; /* guesses */
+
+	e->ask[i] = (struct sample_ask){.mode = SAMPLE_ROW};
+	if (drawn && e->blueprint.found_bytes)
+		sample_ask_init(&e->ask[i], it->sampling, e->graph->n_vocab, it->n_history + before, it->n_prompt,
+				it->draw + before);
+	s->draws = s->draws || e->ask[i].mode != SAMPLE_ROW;
+	e->wants_logits[i] = !drawn || (e->ask[i].mode == SAMPLE_ROW && !sample_is_best(it->sampling));
+}
+
 static void add_row(struct engine *e, struct step_rows *s, const struct step_item *it, uint32_t item,
 		    uint32_t t, uint32_t table, uint32_t pos)
 {
@@ -68,7 +83,7 @@ static void add_row(struct engine *e, struct step_rows *s, const struct step_ite
 		e->out_row[s->n_out] = r;
 		e->out_item[s->n_out] = item;
 		e->out_pos[s->n_out] = t;
-		e->wants_logits[s->n_out] = it->all_logprobs || !it->sampling || !sample_is_best(it->sampling);
+		ask(e, s, it, s->n_out, t);
 		s->n_out++;
 	}
 }
@@ -79,6 +94,7 @@ static bool fill(struct engine *e, const struct step_item *items, uint32_t n_ite
 	const uint32_t stride = e->blueprint.table_stride;
 
 	s->n_rows = s->n_more = s->n_out = s->n_tables = 0;
+	s->draws = false;
 	for (uint32_t i = 0; i < n_items; i++) {
 		const struct step_item *it = &items[i];
 		e->item_rows[i] = 0;
@@ -123,6 +139,26 @@ static int logits_of(struct engine *e, const struct step_rows *s, uint32_t i, co
 									   : 0;
 }
 
+/* The token that follows row `i` of those with logits, from what the device has found in it; false: that takes all of
+ * the row's logits. */
+static bool draw_found(struct engine *e, const struct step_item *it, const struct step_rows *s, uint32_t i,
+		       uint32_t before, struct position_out *ret)
+{
+	struct sample_found f;
+
+	if (!e->device || e->wants_logits[i])
+		return false;
+	if (e->ask[i].mode == SAMPLE_ROW)
+		return engine_take_best(e, it, e->best[i].token, ret);
+	device_found(e->device, s, i, &f);
+	if (sample_candidates(&f, &e->blueprint.lowered.draw, it->sampling, it->draw + before, e->scratch, ret) == 0) {
+		e->drawn_found++;
+		return true;
+	}
+	e->drawn_unsure++;
+	return false;
+}
+
 /* Draws the token that follows row `t`, where `before` guesses have been accepted. *ret_more when the next
  * row counts: its token, a guess, is what was drawn. 0, or -errno when the device failed. */
 static int draw(struct engine *e, const struct step_item *it, const struct step_rows *s, uint32_t i,
@@ -133,7 +169,7 @@ static int draw(struct engine *e, const struct step_item *it, const struct step_
 	int r = 0;
 
 	*ret_more = false;
-	if (!e->device || e->wants_logits[i] || !engine_take_best(e, it, e->best[i].token, at)) {
+	if (!draw_found(e, it, s, i, before, at)) {
 		const float *logits;
 
 		r = logits_of(e, s, i, &logits, reterr);

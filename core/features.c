@@ -21,6 +21,7 @@ const struct feature_info features[] = {
 	{FEATURE_MULTI_STEP, "multi-step", "where steps are short and sampling is greedy, several go to the device at once"},
 	{FEATURE_MMA, "mma", "the device's matrix units for int8; else the same by plain code (GPUs that have them)"},
 	{FEATURE_REPLAY, "replay", "the launches of a step of few rows are recorded at the start and replayed (CUDA)"},
+	{FEATURE_DRAW, "draw", "the device finds the tokens that may be drawn; else the host reads all logits for them (GPUs)"},
 	{0, NULL, NULL},
 };
 

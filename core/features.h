@@ -24,6 +24,7 @@ enum feature {
 	FEATURE_MULTI_STEP = 1 << 12,
 	FEATURE_MMA = 1 << 13,
 	FEATURE_REPLAY = 1 << 14,
+	FEATURE_DRAW = 1 << 15,
 };
 
 struct feature_info {

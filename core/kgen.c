@@ -14,6 +14,7 @@
 #define MMA_GROUP_ROWS 256
 #define MMA_HEAD_MAX 256 /* of attention_mma.k: what registers hold */
 #define MMA_LOCAL_BYTES ((size_t)48 << 10)
+#define DRAW_LOCAL_BYTES ((size_t)16 << 10) /* enough for three words of each element of a chunk */
 
 static const char *find_text(const char *name)
 {
@@ -52,6 +53,7 @@ int kgen_target(const struct be_info *dev, uint32_t head_dim, uint32_t disable, 
 	t.columns = !(disable & FEATURE_COLUMNS);
 	t.prefetch = !(disable & FEATURE_PREFETCH);
 	t.best = !(disable & FEATURE_CANDIDATES);
+	t.draw = t.best && t.group > 1 && dev->local_bytes >= DRAW_LOCAL_BYTES && !(disable & FEATURE_DRAW);
 	t.rows_in_memory = dev->lists && !(disable & FEATURE_REPLAY);
 	t.multi = t.best && !(disable & FEATURE_MULTI_STEP);
 	/* its largest work-group, and what that keeps in local memory, are needed; a head has whole tiles */

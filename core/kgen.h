@@ -55,6 +55,7 @@ struct kgen_target {
 	struct kgen_tile tile;
 	bool multi;           /* several steps in one go: a step's tokens may be the best of the one before */
 	bool best;            /* the device finds the most probable token of each row: best.k */
+	bool draw;            /* and those that may be drawn: draw.k */
 	bool rows_in_memory;  /* kernels read the number of rows from the step's parameters: they can be recorded, for
 			       * more rows than a step has */
 	bool kv_q8;           /* K and V in the pool are int8 (kernels/kv.k) */

@@ -13,7 +13,7 @@ include $(top_srcdir)/core/pure.mk
 
 # Kernel templates: plain text in the tree, one table of strings in the binary. sed only.
 KERNELS = core/kernels/advance.k core/kernels/attention.k core/kernels/attention_group.k core/kernels/attention_join.k core/kernels/attention_mma.k \
-  core/kernels/best.k core/kernels/common.k core/kernels/eltwise.k core/kernels/embed.k core/kernels/epilogue.k \
+  core/kernels/best.k core/kernels/common.k core/kernels/draw.k core/kernels/eltwise.k core/kernels/embed.k core/kernels/epilogue.k \
   core/kernels/formats.k core/kernels/formats_end.k core/kernels/kv.k core/kernels/linear.k core/kernels/linear_mma.k core/kernels/linear_mma_float.k core/kernels/linear_mma_half.k core/kernels/mma.k \
   core/kernels/norm.k core/kernels/page_copy.k core/kernels/peak.k core/kernels/prelude_cuda.k \
   core/kernels/prelude_opencl.k core/kernels/ptx.k core/kernels/quantize.k core/kernels/step.k core/kernels/texture.k
@@ -37,6 +37,11 @@ check_PROGRAMS += tests/unit/test_step
 tests_unit_test_step_SOURCES = tests/unit/test_step.c tests/lib/opgraph.c tests/lib/opgraph.h
 tests_unit_test_step_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_step_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_draw
+tests_unit_test_draw_SOURCES = tests/unit/test_draw.c tests/lib/drawmodel.c tests/lib/drawmodel.h tests/lib/opgraph.c tests/lib/opgraph.h
+tests_unit_test_draw_CPPFLAGS = $(AM_CPPFLAGS) -DTEST_AS_GPU
+tests_unit_test_draw_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_draw_LDADD = $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_tune
 tests_unit_test_tune_SOURCES = tests/unit/test_tune.c tests/lib/opgraph.c tests/lib/opgraph.h
 tests_unit_test_tune_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -608,6 +608,45 @@ static int lower_best(struct lower *l)
 	return end_launch(l, k, "best", &d);
 }
 
+/* The tokens of each chunk of a row's logits that may be drawn. */
+static int lower_draw(struct lower *l)
+{
+	struct sample_chunks c;
+	uint32_t levels = 0, kept_levels = 0;
+	struct kdefs d;
+	struct klaunch *k;
+
+	if (!l->target->draw || !has_best(l) || !sample_chunks_init(&c, l->g->n_vocab))
+		return 0;
+	k = add_launch(l, LAUNCH_NO_OP);
+	if (!k)
+		return -ENOMEM;
+	l->out->draw = c;
+	k->grid = GRID_HEADS_ROWS;
+	k->size = c.n;
+	set_group(k, l->target->group);
+	k->rows = l->g->tensors[l->g->logits].rows;
+	k->draws = true;
+	while (1u << levels < c.size)
+		levels++;
+	while (1u << kept_levels < SAMPLE_KEPT)
+		kept_levels++;
+	kdefs_init(&d);
+	kdefs_set(&d, "VOCAB", "%u", c.n_vocab);
+	kdefs_set(&d, "GROUP", "%u", l->target->group);
+	kdefs_set(&d, "CHUNK", "%u", c.size);
+	kdefs_set(&d, "LEVELS", "%u", levels);
+	kdefs_set(&d, "CHUNKS", "%u", c.n);
+	kdefs_set(&d, "LINE", "%d", SAMPLE_LINE);
+	kdefs_set(&d, "KEPT", "%d", SAMPLE_KEPT);
+	kdefs_set(&d, "KEPT_LEVELS", "%u", kept_levels);
+	kdefs_set(&d, "NOISE", "%d", SAMPLE_NOISE);
+	arg(k, KARG_STEP, STEP_DRAW);
+	tensor(l, k, &d, "x", l->g->logits, false);
+	arg(k, KARG_FOUND, 0);
+	return end_launch(l, k, "draw", &d);
+}
+
 /* Copies of a page in each layer's K and V: launches of their own, after those of a step. */
 static int lower_page_copy(struct lower *l)
 {
@@ -664,6 +703,8 @@ int lower_graph(struct lowered *out, const struct graph *g, const struct layout 
 		r = lower_op(&l, i);
 	if (r >= 0)
 		r = lower_best(&l);
+	if (r >= 0)
+		r = lower_draw(&l);
 	if (r >= 0)
 		r = lower_page_copy(&l);
 	if (r >= 0)

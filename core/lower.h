@@ -12,6 +12,7 @@
 #include "core/graph.h"
 #include "core/kgen.h"
 #include "core/layout.h"
+#include "core/sample_cand.h"
 #include "core/wpack.h"
 
 #define LAUNCH_ARGS_MAX 16
@@ -31,16 +32,19 @@ enum step_section {
 	STEP_COPY,    /* int [2]: source and destination of a page copy */
 	STEP_SHAPE,   /* int [2]: attention_step.shape */
 	STEP_COUNT,   /* int [2]: rows of the step, rows with logits */
+	STEP_DRAW,    /* struct sample_ask [out_rows] */
 	STEP_TABLES,  /* int [parallel][table_stride] */
 	STEP_SECTIONS
 };
 
-enum karg_type { KARG_TENSOR, KARG_WEIGHT, KARG_KV_K, KARG_KV_V, KARG_STEP, KARG_BEST, KARG_DRAWN, KARG_ROWS };
+enum karg_type {
+	KARG_TENSOR, KARG_WEIGHT, KARG_KV_K, KARG_KV_V, KARG_STEP, KARG_BEST, KARG_DRAWN, KARG_FOUND, KARG_ROWS
+};
 
 struct karg {
 	enum karg_type type;
 	uint32_t index; /* tensor id, weight, layer or section; KARG_BEST: where best.k writes; KARG_DRAWN: what it
-			 * wrote in the step before, in the same go */
+			 * wrote in the step before, in the same go; KARG_FOUND: where draw.k writes */
 };
 
 struct klaunch {
@@ -52,6 +56,7 @@ struct klaunch {
 	uint32_t tiles[LAUNCH_VARIANTS];  /* GRID_TILES: tiles */
 	bool by_split;         /* another kernel where the step's attention is split: */
 	uint32_t split_kernel; /* that one */
+	bool draws;            /* draw.k: left out where no row of a step wants it */
 	enum grid grid;
 	uint32_t size;  /* tiles or heads */
 	enum rows rows; /* ROWS_STEP or ROWS_OUT */
@@ -75,6 +80,7 @@ struct lowered {
 	uint32_t n_step; /* launches [0, n_step) are a step, the rest copies of a page: K and V of each layer */
 	size_t weight_bytes;
 	uint32_t best_chunks; /* of best.k's result: pairs of words for each row with logits; 0: none */
+	struct sample_chunks draw; /* how draw.k cuts a row; n 0: there is none */
 	uint32_t advance;     /* kernel between recorded steps of a go (advance.k), or KERNEL_NONE */
 	uint32_t page_ints; /* of one page of one layer's K (or V), in 32-bit words */
 };

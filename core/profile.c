@@ -11,7 +11,7 @@
 static const char *launch_name(const struct blueprint *b, const struct klaunch *k)
 {
 	if (k->op == LAUNCH_NO_OP)
-		return "best";
+		return k->draws ? "draw" : "best";
 	return op_name(b->fused.ops[k->op].kind);
 }
 
@@ -91,7 +91,9 @@ int engine_profile(struct engine *e, uint32_t n_rows, bool decode,
 		for (uint32_t i = 0; i < n_out; i++) {
 			e->out_row[i] = decode ? i : n_rows - 1;
 			e->wants_logits[i] = false;
+			e->ask[i] = (struct sample_ask){.mode = b->found_bytes ? SAMPLE_NOISE : SAMPLE_ROW, .inv_t = 1.0f};
 		}
+		s.draws = b->found_bytes > 0;
 		memset(e->rope, 0, (size_t)n_rows * e->graph->rope.dims * sizeof *e->rope);
 		attention_step_cut(&b->attention, &s, &attention);
 		r = device_profile(e->device, &s, ns, reterr);

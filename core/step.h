@@ -8,6 +8,8 @@
 
 #define STEP_MORE_MAX 7
 
+struct sample_ask;
+
 /* The most probable token of a row, the lowest among equals; UINT32_MAX: look at the logits. */
 struct step_best {
 	uint32_t token;
@@ -36,4 +38,6 @@ struct step_rows {
 	float *logits;             /* [n_out][n_vocab], host memory, filled by the run */
 	struct step_best *best;    /* [n_out], filled by the run; NULL: not wanted */
 	const bool *wants_logits;  /* [n_out], with `best`: rows of logits that are filled; others may be */
+	const struct sample_ask *ask; /* [n_out]: what the device is to look for in a row, where it can; NULL: nothing */
+	bool draws;                   /* some row's `ask` is not for nothing. Not with n_more */
 };
