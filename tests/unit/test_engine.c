@@ -566,6 +566,106 @@ START_TEST(test_multi_step)
 }
 END_TEST
 
+/* --- draws --- */
+
+/* All kinds side by side: without cuts, with each, and greedy, some with what takes the whole row. */
+static const struct sampling drawn[] = {
+	{.temperature = 1, .top_p = 1},
+	{.temperature = 0.7f, .top_p = 0.9f},
+	{.temperature = 0.2f, .top_p = 1},
+	{.temperature = 1, .top_p = 1, .top_k = 10},
+	{.temperature = 0, .top_p = 1},
+	{.temperature = 0.5f, .top_p = 0.8f, .min_p = 0.05f, .top_k = 8},
+	{.temperature = 1, .top_p = 1, .logprob = true},
+	{.temperature = 1, .top_p = 1, .bias = biases, .n_bias = 3},
+};
+enum { DRAWN = sizeof drawn / sizeof *drawn };
+
+/* One sequence for each of `drawn`, N_GEN tokens; with guesses of what `want` holds where there is one. */
+static void draw_all(const struct engine_options *o, struct run *runs, const struct run *want, struct engine_stats *ret)
+{
+	static struct position_out accepted[DRAWN][2];
+	struct engine *e = open_engine(o);
+	struct sampling s[DRAWN];
+
+	for (uint32_t i = 0; i < DRAWN; i++) {
+		start(e, &runs[i], 7 + 3 * i, i + 1, true);
+		s[i] = drawn[i];
+		s[i].repetition_penalty = 1;
+		s[i].seed = 1000 + i;
+	}
+	for (bool more = true; more;) {
+		struct step_item items[DRAWN];
+		struct step_out out[DRAWN];
+		struct run *who[DRAWN];
+		struct err err = {0};
+		uint32_t n = 0;
+
+		memset(out, 0, sizeof out);
+		for (uint32_t i = 0; i < DRAWN; i++) {
+			struct run *r = &runs[i];
+			if (r->n_gen >= N_GEN)
+				continue;
+			const uint32_t k = want && r->n_gen && r->n_gen + 2 < N_GEN ? 2 : 0;
+			memcpy(r->text + r->n, want ? want[i].text + r->n : r->text + r->n, k * sizeof *r->text);
+			if (k && i % 2) /* a wrong one */
+				r->text[r->n + 1] ^= 1;
+			items[n] = item(r, UINT32_MAX, &s[i], e);
+			items[n].n_tok += k;
+			items[n].n_draft = k;
+			ck_assert_int_eq(engine_seq_reserve(e, r->seq, items[n].n_tok), 0);
+			out[n].accepted = accepted[n];
+			who[n++] = r;
+		}
+		more = n > 0;
+		int c = more ? engine_step(e, items, n, out, &err) : 0;
+		ck_assert_msg(c == 0, "%s", err.msg);
+		for (uint32_t i = 0; i < n; i++) {
+			ck_assert_int_eq(out[i].code, 0);
+			for (uint32_t k = 0; k <= out[i].n_accepted; k++) {
+				const struct position_out *at = k < out[i].n_accepted ? &out[i].accepted[k] : &out[i].sampled;
+				who[i]->at[who[i]->n_gen++] = *at;
+				who[i]->text[who[i]->n++] = at->chosen.token;
+			}
+		}
+	}
+	engine_get_stats(e, ret);
+	engine_close(e);
+}
+
+/* The device's candidates change no token, are used where there are some, and are seldom not enough. */
+START_TEST(test_draws)
+{
+	for (uint32_t d = 0; d < n_devs; d++) {
+		static struct run want[DRAWN], got[DRAWN];
+		for (int form = 0; form < 3; form++) {
+			struct engine_options o = options(d);
+			const struct be_ops *ops;
+			struct be_info info;
+			struct engine_stats stats;
+			struct err err = {0};
+
+			ck_assert_int_eq(be_find(o.device, &ops, &info, &err), 0);
+			o.batch_tok = 40;
+			o.disable = form == 0 ? FEATURE_DRAW : 0;
+			memset(got, 0, sizeof got);
+			draw_all(&o, form ? got : want, form == 2 ? want : NULL, &stats);
+			for (uint32_t i = 0; form && i < DRAWN; i++)
+				same(&want[i], &got[i]);
+			printf("%s, form %d: %u tokens drawn from candidates, %u times not enough\n", o.device, form,
+			       (unsigned)stats.drawn_found, (unsigned)stats.drawn_unsure);
+			if (form == 0 || info.type == BE_CPU) {
+				ck_assert_uint_eq(stats.drawn_found + stats.drawn_unsure, 0);
+				continue;
+			}
+			/* five of them are drawn so */
+			ck_assert_uint_eq(stats.drawn_found + stats.drawn_unsure, 5 * N_GEN);
+			ck_assert_uint_le(stats.drawn_unsure * 10, stats.drawn_found);
+		}
+	}
+}
+END_TEST
+
 START_TEST(test_refusals)
 {
 	struct engine_options o = {.device = "null", .context_tok = 300};
@@ -666,6 +766,7 @@ int main(void)
 	tcase_add_test(t, test_bad_guesses);
 	tcase_add_test(t, test_step_counts);
 	tcase_add_test(t, test_multi_step);
+	tcase_add_test(t, test_draws);
 	tcase_add_test(t, test_refusals);
 	suite_add_tcase(s, t);
 	SRunner *sr = srunner_create(s);
