@@ -92,11 +92,8 @@ struct engine_stats {
 	uint32_t pages_total, pages_used;   /* used: held by a sequence */
 	uint32_t pages_cached;              /* kept only for the prefix index; can be had at once */
 	uint64_t steps, launches, rows;
-	uint64_t prefix_hit_tok, prefix_query_tok;
+	uint64_t prefix_hit_tok, prefix_query_tok, drawn_found, drawn_unsure; /* by the device's candidates; these told nothing */
 	uint64_t builds_source, builds_binary, allocs, replays; /* of the device, since it was opened */
-	/* tokens drawn (with a temperature) from candidates that the device found, and those for which these were not
-	 * enough, so that the host read all logits of the row */
-	uint64_t drawn_found, drawn_unsure;
 };
 void engine_get_stats(const struct engine *e, struct engine_stats *ret);
 

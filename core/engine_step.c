@@ -55,8 +55,8 @@ static bool wants_logits(const struct step_item *it, uint32_t t)
 	return it->all_logprobs || (it->sample && t + 1 + it->n_draft >= it->n_tok);
 }
 
-/* What the host needs of row `i` of those with logits, which follows token `t` of the item: all logits, or candidates for
- * its draw, or else the best token. */
+/* What the host needs of row `i` of those with logits, which follows token `t` of the item: all logits, or
+ * candidates for its draw, or else the best token. */
 static void ask(struct engine *e, struct step_rows *s, const struct step_item *it, uint32_t i, uint32_t t)
 {
 	const bool drawn = !it->all_logprobs && it->sampling;

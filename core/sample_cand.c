@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Two proofs. Without cuts: the exact scores of the tokens that the device found best, and a bound for the others. With
- * cuts: all three are beginnings of one list, "logit descending, id ascending"; each chunk gives the beginning of its
- * own, so that the whole list is known up to the first end of such a beginning. */
+/* Two proofs. Without cuts: the exact scores of the tokens that the device found best, and a bound for the
+ * others. With cuts: all three are beginnings of one list, "logit descending, id ascending"; each chunk gives
+ * the beginning of its own, so that the whole list is known up to the first end of such a beginning. */
 #include "core/sample_cand.h"
 
 #include <errno.h>
@@ -82,23 +82,24 @@ static uint32_t population(const struct sample_chunks *k, uint32_t c)
 
 /* --- without cuts --- */
 
-/* How far the device's score of a token, x * inv_t + G in floats, may be from the exact one. Only tokens that might be
- * drawn matter: their score is no less than that of the most probable token, which is max * inv_t + GUMBEL_LEAST or
- * more, so that |x * inv_t| is at most |max * inv_t| + 41.1. With u = 2^-24:
- *   - inv_t, the product and the sum are rounded: 3u of |x * inv_t| and u of |G| < 38, less than 4u of the two together;
- *   - G = -log(E), E = -log(1 - u), with u and 1 - u as gumbel() rounds them. draw.k makes both of 2 atanh(s), whose series leaves out less than 1e-8 of it, by
- *     some ten operations, one of them a division (2.5 units in the last place at most): 13u of what it gives.
- *     Where 1 - u is far from 1, E is that (0.35 at most) and a multiple of log 2, at least 0.34 together: within 19u of
- *     itself, else within 16u. That is the error of log(E), beside its own: 13u of 0.35, and 1.4u of |G|.
- *     75u in all, less than half of 1e-5. */
+/* How far the device's score of a token, x * inv_t + G in floats, may be from the exact one. Only tokens that
+ * might be drawn matter: their score is no less than that of the most probable token, which is max * inv_t +
+ * GUMBEL_LEAST or more, so that |x * inv_t| is at most |max * inv_t| + 41.1. With u = 2^-24:
+ *   - inv_t, the product and the sum are rounded: 3u of |x * inv_t| and u of |G| < 38, less than 4u of the two
+ *     together;
+ *   - G = -log(E), E = -log(1 - u), with u and 1 - u as gumbel() rounds them. draw.k makes both of 2 atanh(s),
+ *     whose series leaves out less than 1e-8 of it, by some ten operations, one of them a division (2.5 units
+ *     in the last place at most): 13u of what it gives. Where 1 - u is far from 1, E is that (0.35 at most) and
+ *     a multiple of log 2, at least 0.34 together: within 19u of itself, else within 16u. That is the error of
+ *     log(E), beside its own: 13u of 0.35, and 1.4u of |G|. 75u in all, less than half of 1e-5. */
 static double score_error(const struct row *r)
 {
 	return 1e-5 + (fabs((double)r->max.value) * r->inv_t + (GUMBEL_MOST - GUMBEL_LEAST + 1.0)) * 0x1p-22;
 }
 
-/* Of each chunk the device gives the two tokens that it scores best. A token that it does not give has, by its reckoning,
- * no greater score than the second one; so where that one's exact score is two errors below the best exact one, no
- * other can win. */
+/* Of each chunk the device gives the two tokens that it scores best. A token that it does not give has, by its
+ * reckoning, no greater score than the second one; so where that one's exact score is two errors below the best
+ * exact one, no other can win. */
 static int draw_by_noise(const struct row *r, uint32_t *ret)
 {
 	struct draw d = draw_begin(&r->max, r->inv_t, r->base);
@@ -107,7 +108,7 @@ static int draw_by_noise(const struct row *r, uint32_t *ret)
 	uint32_t token;
 	float x;
 
-	/* or scores may be infinite, or the noise of the most probable token is, which happens once in 2^53 times */
+	/* or scores may be infinite, or the noise of the most probable token is: once in 2^53 times */
 	if (!(fabs((double)r->max.value) * r->inv_t < 1e37) || d.best < GUMBEL_LEAST)
 		return -EAGAIN;
 	for (uint32_t rank = 0; rank < given; rank++)
@@ -231,9 +232,10 @@ static void add_weight(struct weights *w, float x, double by)
 		add_weights(w);
 }
 
-/* The weight of all tokens lies in ret[0] .. ret[1]: that of the candidates, and by the device's sums that of the others. An
- * exponent is three roundings off, and at least -87 (below, the term is less than 1e-37 of the chunk's last one, which is
- * nothing beside it): 87 * 3 * 2^-24; with the exponential function and the additions, less than 2e-5 in all. */
+/* The weight of all tokens lies in ret[0] .. ret[1]: that of the candidates, and by the device's sums that of
+ * the others. An exponent is three roundings off, and at least -87 (below, the term is less than 1e-37 of the
+ * chunk's last one, which is nothing beside it): 87 * 3 * 2^-24; with the exponential function and the
+ * additions, less than 2e-5 in all. */
 static bool weigh_all(const struct row *r, double ret[2])
 {
 	struct weights known = {.row = r}, rest = {.row = r};
@@ -274,9 +276,9 @@ static bool list_next(struct list *l)
 	return true;
 }
 
-/* What the weight of a beginning must reach for top_p: between goal[0] and goal[1]. The list is known up to its first k
- * tokens, or as far as can be. Sums by others are in another order: they differ by roundings, of which there are no more
- * than tokens. */
+/* What the weight of a beginning must reach for top_p: between goal[0] and goal[1]. The list is known up to its
+ * first k tokens, or as far as can be. Sums by others are in another order: they differ by roundings, of which
+ * there are no more than tokens. */
 static bool find_goal(struct list *l, const struct sampling *s, uint32_t k, double goal[2])
 {
 	const struct row *r = l->walk.row;
@@ -330,7 +332,8 @@ static int cut_list(struct list *l, const struct sampling *s, uint32_t *ret)
 	return 0;
 }
 
-static int draw_by_logit(const struct row *r, const struct sampling *s, struct sample_scratch *scratch, uint32_t *ret)
+static int draw_by_logit(const struct row *r, const struct sampling *s, struct sample_scratch *scratch,
+			 uint32_t *ret)
 {
 	struct list l = {.x = scratch->row, .ids = scratch->ids};
 	struct draw d = draw_begin(&r->max, r->inv_t, r->base);

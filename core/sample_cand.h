@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sampling by candidates: a device looks through a row of logits (kernels/draw.k) and gives the host a few tokens of
- * each part of it, from which the host draws what sample_row() would draw from the whole row, the same token to the
- * bit, or says that they are not enough. What the device computes is inexact; it decides which tokens the host
- * gets to see, and bounds what it does not see, never what is drawn. Pure functions. */
+/* Sampling by candidates: a device looks through a row of logits (kernels/draw.k) and gives the host a few
+ * tokens of each part of it, from which the host draws what sample_row() would draw from the whole row, the
+ * same token to the bit, or says that they are not enough. What the device computes is inexact; it decides
+ * which tokens the host gets to see, and bounds what it does not see, never what is drawn. Pure functions. */
 #pragma once
 
 #include <stdint.h>
@@ -28,8 +28,8 @@ struct sample_ask {
 	uint32_t base[2]; /* of the random bits: low, high */
 };
 
-/* How a row is cut into chunks: lines of SAMPLE_LINE tokens are dealt out in turn, for the tokens with the lowest ids
- * are the usual ones, and each chunk is to have its share of them. Element i of chunk c is token
+/* How a row is cut into chunks: lines of SAMPLE_LINE tokens are dealt out in turn, for the tokens with the
+ * lowest ids are the usual ones, and each chunk is to have its share of them. Element i of chunk c is token
  * ((i / SAMPLE_LINE) * n + c) * SAMPLE_LINE + i % SAMPLE_LINE, where that is below n_vocab. */
 struct sample_chunks {
 	uint32_t n_vocab;
@@ -44,10 +44,11 @@ bool sample_chunks_init(struct sample_chunks *c, uint32_t n_vocab);
 void sample_ask_init(struct sample_ask *ret, const struct sampling *s, uint32_t n_vocab, uint32_t n_history,
 		     uint32_t n_prompt, uint64_t draw);
 
-/* How many planes of a result the host reads for a mode: pairs of words, one of each chunk. Planes [0, SAMPLE_KEPT) are
- * (bits of the logit, token), in descending order of what the mode looks for, the lowest id first among equals; a token
- * that is not below n_vocab says that the chunk has no more. The last plane is the sum of exp((x - last) * inv_t) over
- * the chunk's other tokens, as bits, where `last` is the logit in the plane before; its second word is 0. */
+/* How many planes of a result the host reads for a mode: pairs of words, one of each chunk. Planes [0,
+ * SAMPLE_KEPT) are (bits of the logit, token), in descending order of what the mode looks for, the lowest id
+ * first among equals; a token that is not below n_vocab says that the chunk has no more. The last plane is the
+ * sum of exp((x - last) * inv_t) over the chunk's other tokens, as bits, where `last` is the logit in the plane
+ * before; its second word is 0. */
 #define SAMPLE_PLANES (SAMPLE_KEPT + 1)
 static inline uint32_t sample_planes(uint32_t mode)
 {
@@ -59,11 +60,12 @@ struct sample_found {
 	uint32_t mode;        /* that was asked for, not SAMPLE_ROW */
 	const int32_t *pairs; /* [planes][...][chunks.n][2]: of the row's first plane */
 	size_t plane;         /* words from one plane to the next */
-	uint32_t best;        /* the row's most probable token, lowest id first; UINT32_MAX: logits are not all finite */
+	uint32_t best;        /* the most probable token, lowest id first; UINT32_MAX: logits are not all finite */
 	float best_logit;
 };
 
-/* Draws from candidates that were asked for by sample_ask_init() with the same arguments. 0: ret->chosen is what sample_row() gives for the whole row; -EAGAIN: they can't tell, *ret is
- * untouched. Thread: any, with a scratch of its own. */
+/* Draws from candidates that were asked for by sample_ask_init() with the same arguments. 0: ret->chosen is
+ * what sample_row() gives for the whole row; -EAGAIN: they can't tell, *ret is untouched. Thread: any, with a
+ * scratch of its own. */
 int sample_candidates(const struct sample_found *f, const struct sample_chunks *c, const struct sampling *s,
 		      uint64_t draw, struct sample_scratch *scratch, struct position_out *ret);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Shared by sample.c, which has the whole row, and sample_cand.c, which has the device's candidates: the order of
- * logits, their weights, and the noise of a draw. Both take the same steps on the same doubles, so that they come to
- * the same token. */
+/* Shared by sample.c, which has the whole row, and sample_cand.c, which has the device's candidates: the order
+ * of logits, their weights, and the noise of a draw. Both take the same steps on the same doubles, so that they
+ * come to the same token. */
 #pragma once
 
 #include <math.h>
@@ -104,11 +104,11 @@ static inline double gumbel_most(uint64_t bits)
 }
 
 #define GUMBEL_MOST (54 * 0.694)  /* no noise is above this, */
-#define GUMBEL_LEAST (-3.63)      /* none below this: E is at most 54 ln 2 */
+#define GUMBEL_LEAST (-3.63)      /* none below this, but -infinity where u is rounded to 1: E is at most 54 ln 2 */
 
 /* A draw under way: of the tokens that were offered, in any order, the one with the greatest score (x - max) /
- * temperature + noise, the lowest id among equals. It starts from the most probable token, so that the bound of the
- * noise passes few others. */
+ * temperature + noise, the lowest id among equals. It starts from the most probable token, so that the bound of
+ * the noise passes few others. */
 struct draw {
 	double best, top, inv_t;
 	uint64_t base;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* core/kernels/draw.k on every usable device, as GPUs get it: what it finds in rows that are known, beside its model in C,
- * and what is drawn from that, beside what sample_row() draws. */
+/* core/kernels/draw.k on every usable device, as GPUs get it: what it finds in rows that are known, beside its
+ * model in C, and what is drawn from that, beside what sample_row() draws. */
 #include <check.h>
 #include <errno.h>
 #include <math.h>
@@ -117,8 +117,8 @@ static void check_by_logit(const float *x, const struct sample_chunks *c, const 
 	}
 }
 
-/* By noise: a chunk's tokens come in the order of their exact scores, and what is left out is below them, to within twice
- * the error that is reckoned with. */
+/* By noise: a chunk's tokens come in the order of their exact scores, and what is left out is below them, to
+ * within twice the error that is reckoned with. */
 static void check_by_noise(const float *x, const struct sample_chunks *c, const struct sample_ask *ask,
 			   const struct sample_found *f, double inv_t)
 {

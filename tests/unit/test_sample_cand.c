@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Draws from candidates, as a model of the kernel gives them: what sample_row() draws from the whole row, or nothing. And
- * how often that is. */
+/* Draws from candidates, as a model of the kernel gives them: what sample_row() draws from the whole row, or
+ * nothing. And how often that is. */
 #include "core/sample_cand.h"
 
 #include <check.h>
@@ -27,7 +27,7 @@ static uint32_t rnd(uint32_t below)
 
 static float rnd_normal(double sd)
 {
-	const double u = ((double)rnd(1u << 30) + 0.5) / (double)(1u << 30), v = (double)rnd(1u << 30) / (double)(1u << 30);
+	const double all = (double)(1u << 30), u = ((double)rnd(1u << 30) + 0.5) / all, v = (double)rnd(1u << 30) / all;
 
 	return (float)(sd * sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v));
 }
@@ -77,7 +77,8 @@ static void compare(uint32_t n_vocab, const struct sampling *s, uint64_t draw, s
 	ck_assert_int_eq(code, 0);
 	ck_assert_int_eq(sample_row(row, n_vocab, s, NULL, 0, 0, draw, scratch, &want), 0);
 	ck_assert_msg(want.chosen.token == got.chosen.token,
-		      "%u tokens, temperature %g, top_k %u, top_p %g, min_p %g, draw %u: %u (logit %.9g), by candidates %u (%.9g)",
+		      "%u tokens, temperature %g, top_k %u, top_p %g, min_p %g, draw %u: %u (logit %.9g), "
+		      "by candidates %u (%.9g)",
 		      n_vocab, (double)s->temperature, s->top_k, (double)s->top_p, (double)s->min_p, (unsigned)draw,
 		      want.chosen.token, (double)row[want.chosen.token], got.chosen.token, (double)row[got.chosen.token]);
 	ck_assert(got.n_top == 0 && got.chosen.logprob == 0.0f);
@@ -108,7 +109,8 @@ static void strange_row(uint32_t n)
 		row[rnd(n)] += 40;
 }
 
-/* As language models have them: a few tokens stand out, usual ones (low ids) are ahead of the rest. `flat`: 0 to 1. */
+/* As language models have them: a few tokens stand out, usual ones (low ids) are ahead of the rest. `flat`: 0
+ * to 1. */
 static void model_row(uint32_t n, double flat)
 {
 	for (uint32_t i = 0; i < n; i++)
@@ -217,7 +219,8 @@ START_TEST(test_hostile)
 	ck_assert(sample_chunks_init(&c, 3000));
 	for (int i = 0; i < 4000; i++) {
 		struct position_out out;
-		struct sample_found f = {.mode = 1 + (uint32_t)i % 2, .pairs = pairs, .plane = (size_t)c.n * 2, .best = rnd(3000)};
+		struct sample_found f = {
+			.mode = 1 + (uint32_t)i % 2, .pairs = pairs, .plane = (size_t)c.n * 2, .best = rnd(3000)};
 		for (size_t k = 0; k < SAMPLE_PLANES * f.plane; k++)
 			pairs[k] = (int32_t)(rnd(8) ? k % 2 ? rnd(3100) : 0x40000000 + rnd(1u << 24) : rnd(UINT32_MAX));
 		const int code = sample_candidates(&f, &c, &s[i % 2], 1, scratch, &out);
@@ -271,7 +274,8 @@ START_TEST(test_asks)
 }
 END_TEST
 
-/* The noise in floats, beside the exact one: half of what core/sample_cand.c reckons with, at the ends of the range too. */
+/* The noise in floats, beside the exact one: half of what core/sample_cand.c reckons with, at the ends of the
+ * range too. */
 START_TEST(test_noise)
 {
 	double worst = 0;
