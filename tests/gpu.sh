@@ -45,7 +45,7 @@ case $small in
     shape=llama-3.1-8b bench_types='Q4_0 Q8_0' bench_options='-p 1024 -n 128 -b 1,32 -r 3 --batch-tokens 1024' rows=1024
     half_options='-p 1024 -n 0 -r 3 --batch-tokens 1024'
     kl_shape=smollm2-135m kl_types='Q4_0 Q8_0 F16' kl_options=
-    programs='test_ops test_attention test_step test_engine test_tune' only=
+    programs='test_ops test_attention test_step test_draw test_engine test_tune' only=
     ;;
   yes)
     shape=tiny bench_types=Q4_0 bench_options='-p 64 -n 8 -b 1,4 -r 1 --batch-tokens 64' rows=64

@@ -12,7 +12,7 @@ CC=${CC:-cc}
 CFLAGS=${CFLAGS:--O2 -g}
 JOBS=${JOBS:-$(nproc)}
 CUDA_HOME=${CUDA_HOME:-/usr/local/cuda}
-tests='test_ops test_attention test_step test_engine test_tune'
+tests='test_ops test_attention test_step test_draw test_engine test_tune'
 rm -rf "$out/obj"
 mkdir -p "$out/obj" "$out/core"
 
@@ -111,7 +111,7 @@ done | CC=$CC FLAGS=$out/flags xargs -n 2 -P "$JOBS" sh -c '$CC @"$FLAGS" -c "$1
   link answers $(objects tests/gpu/answers.c)
   link check_test $(objects tests/gpu/bare/check_test.c)
   for t in $tests; do
-    link "$t" $(object tests/unit/$t.c) $(object tests/lib/opgraph.c)
+    link "$t" $(objects $(sources "tests_unit_${t}_SOURCES" core/local.mk))
   done
 }
 echo "built $("$out/driftctl" --version)"

@@ -267,7 +267,8 @@ START_TEST(test_found)
 	static const uint32_t sizes[] = {12, 264, 1000, 5012, 66004};
 
 	for (uint32_t d = 0; d < n_devs; d++)
-		run_vocab(d, sizes[_i], sizes[_i] > 10000 ? 5 : 40);
+		if (devs[d].type != BE_CPU) /* one that TEST_DEVICE names may be */
+			run_vocab(d, sizes[_i], sizes[_i] > 10000 ? 5 : 40);
 }
 END_TEST
 
