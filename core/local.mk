@@ -50,14 +50,10 @@ check_PROGRAMS += tests/unit/test_programs
 tests_unit_test_programs_SOURCES = tests/unit/test_programs.c
 tests_unit_test_programs_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_programs_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
-check_PROGRAMS += tests/unit/test_engine tests/unit/test_engine_gpu
+check_PROGRAMS += tests/unit/test_engine
 tests_unit_test_engine_SOURCES = tests/unit/test_engine.c tests/lib/opgraph.c tests/lib/opgraph.h
 tests_unit_test_engine_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_engine_LDADD = tests/lib/libtinygguf.a $(UNIT_LIBS)
-tests_unit_test_engine_gpu_SOURCES = $(tests_unit_test_engine_SOURCES)
-tests_unit_test_engine_gpu_CPPFLAGS = $(AM_CPPFLAGS) -DTEST_AS_GPU
-tests_unit_test_engine_gpu_CFLAGS = $(tests_unit_test_engine_CFLAGS)
-tests_unit_test_engine_gpu_LDADD = $(tests_unit_test_engine_LDADD)
 endif
 
 # Built by the stage tests/kernels/run of ./check.
