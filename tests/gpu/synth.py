@@ -7,8 +7,9 @@ SHAPE is one of SHAPES; TYPE is F16, Q8_0 or Q4_0, of all products and tables.
 
 Weights have the normal distribution that training starts from, quantized as converters do it: the scale of a block is
 of its largest value. So activations keep their size from layer to layer, and logits have a standard deviation of
-LOGITS. Only a pool of blocks is drawn; each weight is a walk through it from a place of its own. The pool's length is
-prime, so that no row of a weight is like another.
+LOGITS. A few channels of every norm are LARGE times the others, so that activations have elements that stand out of
+their blocks, as those of trained models do, and products add lists of them. Only a pool of blocks is drawn; each weight
+is a walk through it from a place of its own. The pool's length is prime, so that no row of a weight is like another.
 """
 import argparse
 import math
@@ -28,6 +29,7 @@ CONTEXT = 8192
 POOLS = (65521, 1048573)  # blocks; primes
 POOL_VALUES = 32
 LOGITS = 3.5
+LARGE, LARGE_EVERY = 8.0, 251  # every so many channels; a prime, so that they are at all places of a block
 
 
 class Pool:
@@ -77,6 +79,13 @@ def layer_weights(embd, heads, kv_heads, ffn):
             ("ffn_gate", ffn, embd), ("ffn_up", ffn, embd), ("ffn_down", embd, ffn)]
 
 
+def norm_weight(embd):
+    """A norm's bytes: the mean of the squares is 1."""
+    w = np.ones(embd)
+    w[LARGE_EVERY // 2::LARGE_EVERY] = LARGE
+    return (w / np.sqrt(np.mean(w * w))).astype("<f4").view(np.uint8)
+
+
 def make(path, shape, kind, seed):
     layers, embd, heads, kv_heads, ffn, vocab, base = SHAPES[shape]
     keys = {"general.architecture": "llama", "general.name": "%s random %s" % (shape, kind),
@@ -84,7 +93,7 @@ def make(path, shape, kind, seed):
             "llama.feed_forward_length": ffn, "llama.attention.head_count": heads,
             "llama.attention.head_count_kv": kv_heads, "llama.attention.layer_norm_rms_epsilon": 1e-5,
             "llama.rope.freq_base": base, "llama.rope.dimension_count": embd // heads, "llama.vocab_size": vocab}
-    norm = [np.ones(embd, "<f4").view(np.uint8)]
+    norm = [norm_weight(embd)]
     pool = Pool(kind, POOLS[layers * embd * ffn > 1 << 22], seed)
     tensors = []
 

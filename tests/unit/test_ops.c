@@ -243,24 +243,37 @@ START_TEST(test_half)
 }
 END_TEST
 
-/* What stands out of its block is added as it is: nothing is lost, of it or of the others. */
-static void check_outliers(enum format f, uint32_t head_dim)
+/* A table of which each block has none to three elements that stand out of the rest, mostly none. */
+static uint8_t *outliers_table(uint32_t k)
 {
-	static const float sizes[] = {-600, 40, 3}; /* each stands out of the rest */
-	const uint32_t k = columns(f, 576), n = 100; /* two chunks of blocks, the second not whole */
-	uint8_t *table = test_exact_table(ROWS_TABLE, k, 12), *w = test_weight(f, n, k, 13);
+	static const float sizes[] = {-600, 40, 3};
+	uint8_t *table = test_exact_table(ROWS_TABLE, k, 12);
 	float *x = (float *)(void *)table;
-	struct graph g = new_graph(n);
-	char what[64];
-	g.head_dim = g.rope.dims = head_dim;
 	for (uint32_t i = 0; i < ROWS_TABLE * k; i++)
 		x[i] /= 16;
 	for (uint32_t b = 0; b < ROWS_TABLE * k / 32; b++)
-		for (uint32_t j = 0; j < b % 7; j++) /* none to three, mostly none */
+		for (uint32_t j = 0; j < b % 7; j++)
 			if (b % 7 < 4)
 				x[b * 32 + 1 + (7 * b + 10 * j) % 31] = sizes[3 - b % 7 + j];
+	return table;
+}
+
+static struct graph outliers_graph(enum format f, uint32_t k, uint32_t n, const uint8_t *table, const uint8_t *w)
+{
+	struct graph g = new_graph(n);
 	tensor_id in = embed(&g, graph_weight(&g, "table", FORMAT_F32, ROWS_TABLE, k, table), false);
 	op_out(&g, OP_LINEAR, in, TENSOR_NONE, graph_weight(&g, "w", f, n, k, w), n, true);
+	return g;
+}
+
+/* What stands out of its block is added as it is: nothing is lost, of it or of the others. */
+static void check_outliers(enum format f, uint32_t k, uint32_t head_dim)
+{
+	const uint32_t n = 100;
+	uint8_t *table = outliers_table(k), *w = test_weight(f, n, k, 13);
+	struct graph g = outliers_graph(f, k, n, table, w);
+	char what[64];
+	g.head_dim = g.rope.dims = head_dim;
 	snprintf(what, sizeof what, "linear %s, outliers, heads of %u", format_name(f), head_dim);
 	storages_for(f);
 	compare_all(&g, what, 2e-6f, !format_get(f)->quantized);
@@ -273,7 +286,8 @@ START_TEST(test_outliers)
 {
 	static const enum format quants[] = {FORMAT_Q8_0, FORMAT_Q4_0, FORMAT_Q4_1, FORMAT_Q5_1, FORMAT_MXFP4,
 					     FORMAT_Q2_K, FORMAT_Q3_K, FORMAT_Q4_K, FORMAT_Q6_K};
-	check_outliers(quants[_i], 32);
+	/* two chunks of blocks, the second not whole */
+	check_outliers(quants[_i], columns(quants[_i], 576), 32);
 }
 END_TEST
 
@@ -281,7 +295,39 @@ END_TEST
 START_TEST(test_narrow)
 {
 	static const enum format quants[] = {FORMAT_Q4_1, FORMAT_Q6_K};
-	check_outliers(quants[_i / 2], _i % 2 ? 8 : 16);
+	check_outliers(quants[_i / 2], columns(quants[_i / 2], 576), _i % 2 ? 8 : 16);
+}
+END_TEST
+
+/* A row has the same bits in a step of any size, whatever stands out of it and of its neighbours. */
+START_TEST(test_outliers_same_bits)
+{
+	static const uint32_t sizes[] = {40, 33, 21, 8, 1}, pages[] = {3, 1};
+	static const enum format quants[] = {FORMAT_Q4_0, FORMAT_Q4_1, FORMAT_Q2_K, FORMAT_Q6_K};
+	const enum format f = quants[_i];
+	const uint32_t k = columns(f, 576), n = 100;
+	uint8_t *table = outliers_table(k), *w = test_weight(f, n, k, 13);
+	struct graph g = outliers_graph(f, k, n, table, w);
+	float *want = calloc((size_t)64 * n, sizeof *want), *got = calloc((size_t)64 * n, sizeof *got);
+	const struct engine_options o = {.batch_tok = 64, .parallel = 64, .kv_tok = 512};
+	struct test_step step;
+	ck_assert(n_devs > 0 && want && got);
+	for (uint32_t d = 0; d < n_devs; d++) {
+		memset(&step, 0, sizeof step);
+		test_step_sequence(&step, 0, 50, pages, 2, 77, ROWS_TABLE);
+		test_run_device(&g, &o, &devs[d], dev_ops[d], &step, 1, want);
+		for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+			step.n_rows = step.n_out = sizes[i];
+			test_run_device(&g, &o, &devs[d], dev_ops[d], &step, 1, got);
+			ck_assert_msg(memcmp(want, got, (size_t)sizes[i] * n * sizeof *want) == 0, "%s, %u rows",
+				      format_name(f), sizes[i]);
+		}
+	}
+	graph_done(&g);
+	free(table);
+	free(w);
+	free(want);
+	free(got);
 }
 END_TEST
 
@@ -535,6 +581,7 @@ int main(void)
 	tcase_add_loop_test(t, test_half, 0, 8);
 	tcase_add_loop_test(t, test_outliers, 0, 9);
 	tcase_add_loop_test(t, test_narrow, 0, 4);
+	tcase_add_loop_test(t, test_outliers_same_bits, 0, 4);
 	tcase_add_loop_test(t, test_portable, 0, 2);
 	tcase_add_loop_test(t, test_gate_up, 0, 7);
 	tcase_add_test(t, test_silu_mul);
