@@ -12,6 +12,7 @@
 #include "core/features.h"
 
 #define MMA_GROUP_ROWS 256
+#define MMA_GROUP_ROWS_MAX 1024
 #define MMA_HEAD_MAX 256 /* of attention_mma.k: what registers hold */
 #define MMA_LOCAL_BYTES ((size_t)48 << 10)
 #define DRAW_LOCAL_BYTES ((size_t)16 << 10) /* enough for three words of each element of a chunk */
@@ -65,6 +66,9 @@ int kgen_target(const struct be_info *dev, uint32_t head_dim, uint32_t disable, 
 	t.w_lanes = t.mma ? MMA_LANES : t.lanes;
 	if (t.mma)
 		t.group_rows = MMA_GROUP_ROWS;
+	t.group_rows_max = t.group_rows;
+	while (t.mma && t.group_rows_max * 2 <= dev->group_max && t.group_rows_max < MMA_GROUP_ROWS_MAX)
+		t.group_rows_max *= 2;
 	if (t.dialect == BE_DIALECT_CUDA)
 		snprintf(t.options, sizeof t.options, "--gpu-architecture=%s --fmad=false --std=c++17 -default-device",
 			 dev->arch);

@@ -45,6 +45,7 @@ struct kgen_target {
 	uint32_t w_lanes;     /* rows a half tile of a quantized weight: lanes, or what matrix units want */
 	uint32_t group;       /* work-items that share a row: 1 on a CPU */
 	uint32_t group_rows;  /* of norms and quantization, a row each: as many as leave an item few vectors */
+	uint32_t group_rows_max; /* with matrix units, where a row is so long */
 	uint32_t group_wide;  /* work-items a group where each has a tile of its own */
 	bool split_cols;      /* groups of tokens go to different work-groups (GPU), or one after another */
 	bool images;

@@ -127,8 +127,19 @@ static int add_raw(struct lower *l, tensor_id t)
 	return add_weight(l, &(struct wload){.raw = t, .bytes = (size_t)w->channels * sizeof(float)});
 }
 
+/* Items that norm.k has for a row of so many channels, and quantize.k for a part of it: with matrix units a vector each,
+ * if a work-group can be so large. A list of what stands out is for as many blocks as so many items have. */
+static uint32_t row_items(const struct kgen_target *t, uint32_t channels)
+{
+	uint32_t n = t->group_rows;
+
+	while (t->mma && n * 2 <= t->group_rows_max && n < channels / 4)
+		n *= 2;
+	return n;
+}
+
 /* A launch of one work-group a row, and its definitions: C channels, GROUP items. */
-static struct klaunch *begin_rows(struct lower *l, uint32_t op, enum rows rows, uint32_t channels,
+static struct klaunch *begin_rows(struct lower *l, uint32_t op, enum rows rows, uint32_t channels, uint32_t group,
 				  struct kdefs *d)
 {
 	struct klaunch *k = add_launch(l, op);
@@ -136,11 +147,11 @@ static struct klaunch *begin_rows(struct lower *l, uint32_t op, enum rows rows, 
 		return NULL;
 	k->grid = GRID_ROWS;
 	k->size = 1;
-	set_group(k, l->target->group_rows);
+	set_group(k, group);
 	k->rows = rows;
 	kdefs_init(d);
 	kdefs_set(d, "C", "%u", channels);
-	kdefs_set(d, "GROUP", "%u", l->target->group_rows);
+	kdefs_set(d, "GROUP", "%u", group);
 	return k;
 }
 
@@ -228,6 +239,7 @@ static int product_mma(struct lower *l, struct klaunch *k, const struct op *op, 
 		kdefs_set(&d, "W_LANES", "%u", pack->lanes);
 		kdefs_set(&d, "PARTS", "%u", parts[0]);
 		kdefs_set(&d, "PER", "%u", parts[1]);
+		kdefs_set(&d, "LIST_BLOCKS", "%u", row_items(l->target, pack->k) / 8);
 		kdefs_set(&d, "BY_PARTS", "%d", by_parts);
 		kdefs_set(&d, "GROUP", "%u", k->groups[v]);
 		product_inputs(l, k, &d, op);
@@ -388,7 +400,8 @@ static int lower_norm(struct lower *l, uint32_t i)
 	int w = add_raw(l, op->w[0]);
 	if (w < 0)
 		return w;
-	struct klaunch *k = begin_rows(l, i, l->g->tensors[out].rows, l->g->tensors[op->in[0]].channels, &d);
+	const uint32_t channels = l->g->tensors[op->in[0]].channels;
+	struct klaunch *k = begin_rows(l, i, l->g->tensors[out].rows, channels, row_items(l->target, channels), &d);
 	if (!k)
 		return -ENOMEM;
 	k->size = q_rows(l);
@@ -416,12 +429,12 @@ static int lower_quantize(struct lower *l, uint32_t i)
 {
 	const struct op *op = &l->g->ops[i];
 	struct kdefs d;
-	struct klaunch *k = begin_rows(l, i, l->g->tensors[op->out[2]].rows,
-				       l->g->tensors[op->in[0]].channels, &d);
+	const uint32_t channels = l->g->tensors[op->in[0]].channels, blocks = channels / 32;
+	struct klaunch *k = begin_rows(l, i, l->g->tensors[op->out[2]].rows, channels,
+				       row_items(l->target, channels), &d);
 	if (!k)
 		return -ENOMEM;
-	const uint32_t blocks = l->g->tensors[op->in[0]].channels / 32;
-	const uint32_t per = l->target->group > 1 ? blocks : QUANTIZE_BLOCKS;
+	const uint32_t per = l->target->mma ? k->groups[0] / 8 : l->target->group > 1 ? blocks : QUANTIZE_BLOCKS;
 	k->grid = GRID_SIZE_ROW_GROUPS;
 	k->size = (blocks + per - 1) / per;
 	kdefs_set(&d, "BLOCKS", "%u", per);
@@ -435,7 +448,7 @@ static int lower_eltwise(struct lower *l, uint32_t i, const char *expression)
 	const struct op *op = &l->g->ops[i];
 	const struct tensor *y = &l->g->tensors[op->out[0]];
 	struct kdefs d;
-	struct klaunch *k = begin_rows(l, i, y->rows, (y->channels + 3) / 4 * 4, &d);
+	struct klaunch *k = begin_rows(l, i, y->rows, (y->channels + 3) / 4 * 4, l->target->group_rows, &d);
 	if (!k)
 		return -ENOMEM;
 	kdefs_set(&d, "EXPRESSION", "%s", expression);
@@ -465,7 +478,7 @@ static int lower_embed(struct lower *l, uint32_t i)
 	if (w < 0)
 		return w;
 	const struct wpack *pack = &l->out->weights[w].pack;
-	struct klaunch *k = begin_rows(l, i, ROWS_STEP, pack->k, &d);
+	struct klaunch *k = begin_rows(l, i, ROWS_STEP, pack->k, l->target->group_rows, &d);
 	if (!k)
 		return -ENOMEM;
 	kdefs_set(&d, "FORMAT", "%d", (int)pack->format);
