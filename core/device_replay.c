@@ -74,8 +74,9 @@ struct be_list *device_replay_find(const struct device *d, const struct step_row
 static int advance(struct device *d, uint32_t set, const struct step_rows *s, struct err *reterr)
 {
 	const struct blueprint *b = d->b;
-	const size_t table_bytes = (size_t)s->n_tables * s->table_stride * sizeof(uint32_t);
-	const uint32_t params = (uint32_t)((b->section_offset[STEP_TABLES] + table_bytes) / 4);
+	/* all but the page tables, which stay */
+	const uint32_t params = (uint32_t)(b->section_offset[STEP_TABLES] / 4);
+	const uint32_t rope_at = (uint32_t)(b->section_offset[STEP_ROPE] / 4), rope = s->n_rows * b->fused.head_dim;
 	const uint32_t best = s->n_out * b->lowered.best_chunks * 2;
 	const struct be_arg args[] = {
 		{.type = BE_ARG_BUFFER, .mem = d->step, .offset = (set + 1) * b->section_bytes},
@@ -84,12 +85,14 @@ static int advance(struct device *d, uint32_t set, const struct step_rows *s, st
 		{.type = BE_ARG_BUFFER, .mem = d->best},
 		{.type = BE_ARG_BUFFER, .mem = d->best, .offset = (2 + set) * b->best_bytes},
 		{.type = BE_ARG_VALUE, .bytes = 4, .offset = params},
+		{.type = BE_ARG_VALUE, .bytes = 4, .offset = rope_at},
+		{.type = BE_ARG_VALUE, .bytes = 4, .offset = rope},
 		{.type = BE_ARG_VALUE, .bytes = 4, .offset = best},
 	};
 	const struct be_launch l = {.prog = d->prog,
 				    .entry = b->lowered.gen.names[b->lowered.advance],
 				    .group = ADVANCE_GROUP,
-				    .grid = {(uint32_t)(max_size(params, best) + ADVANCE_GROUP - 1) / ADVANCE_GROUP, 1},
+				    .grid = {(uint32_t)(max_size(max_size(params, rope), best) + ADVANCE_GROUP - 1) / ADVANCE_GROUP, 1},
 				    .n_args = sizeof args / sizeof *args,
 				    .args = args};
 

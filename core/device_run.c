@@ -30,7 +30,8 @@ static void set_args(const struct device *d, const struct klaunch *k, const stru
 {
 	memcpy(args, from, k->n_args * sizeof *args);
 	for (uint32_t i = 0; i < k->n_args && set; i++) {
-		if (k->args[i].type == KARG_STEP || (k->args[i].type == KARG_ROWS && args[i].type == BE_ARG_BUFFER))
+		const bool first = k->args[i].type == KARG_STEP && k->args[i].index == STEP_TABLES; /* write_set() */
+		if ((k->args[i].type == KARG_STEP && !first) || (k->args[i].type == KARG_ROWS && args[i].type == BE_ARG_BUFFER))
 			args[i].offset += set * d->b->section_bytes;
 		if (k->args[i].type == KARG_BEST || k->args[i].type == KARG_DRAWN)
 			args[i].offset += set * d->b->best_bytes;
@@ -289,11 +290,15 @@ static int queue_step(struct device *d, const struct step_rows *s, struct err *r
 	return r;
 }
 
-/* Queues the parameters of step `set`. */
+/* Queues the parameters of step `set`: those of rows that are there. The page tables are the same in all steps of a go:
+ * kernels read those of the first, but for a step kernel, which goes on to the next step's section as a whole. */
 static int write_set(struct device *d, uint32_t set, const struct step_rows *s, struct err *reterr)
 {
 	const struct blueprint *b = d->b;
-	const size_t table_bytes = (size_t)s->n_tables * s->table_stride * 4, at = (size_t)set * s->n_rows;
+	const bool tables = set == 0 || b->stage_bytes;
+	const size_t table_bytes = tables ? (size_t)s->n_tables * s->table_stride * 4 : 0, at = (size_t)set * s->n_rows;
+	const size_t rope = b->section_offset[STEP_ROPE];
+	int r;
 
 	put(d, set, STEP_TOKEN, s->token + at, s->n_rows * sizeof(uint32_t));
 	put(d, set, STEP_POS, s->pos + at, s->n_rows * sizeof(uint32_t));
@@ -309,8 +314,12 @@ static int write_set(struct device *d, uint32_t set, const struct step_rows *s, 
 	else
 		memset(section(d, set, STEP_DRAW), 0, s->n_out * sizeof *s->ask);
 	put(d, set, STEP_COUNT, (const uint32_t[]){s->n_rows, s->n_out}, 2 * sizeof(uint32_t));
-	return d->ops->write(d->dev, d->step, set * b->section_bytes, section(d, set, 0),
-			     b->section_offset[STEP_TABLES] + table_bytes, reterr);
+	r = d->ops->write(d->dev, d->step, set * b->section_bytes, section(d, set, 0),
+			  b->section_offset[STEP_TABLES] + table_bytes, reterr);
+	if (r < 0)
+		return r;
+	return d->ops->write(d->dev, d->step, set * b->section_bytes + rope, section(d, set, STEP_ROPE),
+			     (size_t)s->n_rows * b->fused.head_dim * sizeof(float), reterr);
 }
 
 static int write_params(struct device *d, const struct step_rows *s, struct err *reterr)

@@ -28,12 +28,13 @@ enum step_section {
 	STEP_SLOT,    /* int [rows] */
 	STEP_TABLE,   /* int [rows] */
 	STEP_OUT_ROW, /* int [out_rows] */
-	STEP_ROPE,    /* float [rows][2][head_dim / 2]: cos, then sin */
 	STEP_COPY,    /* int [2]: source and destination of a page copy */
 	STEP_SHAPE,   /* int [2]: attention_step.shape */
 	STEP_COUNT,   /* int [2]: rows of the step, rows with logits */
 	STEP_DRAW,    /* struct sample_ask [out_rows] */
 	STEP_TABLES,  /* int [parallel][table_stride] */
+	/* after all that is written as one piece: */
+	STEP_ROPE,    /* float [rows][2][head_dim / 2]: cos, then sin */
 	STEP_SECTIONS
 };
 
