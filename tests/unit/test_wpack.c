@@ -77,11 +77,11 @@ static int pair_at(const struct reader *r, uint32_t first, uint32_t e)
 static float float_value(const struct reader *r, uint32_t e)
 {
 	const bool wide = r->k->format == FORMAT_F32;
-	const uint16_t half = wide ? 0 : r->pieces ? (uint16_t)(dword_at(r, e / 2) >> e % 2 * 16) : half_at(r, e);
-	const uint32_t bits = wide ? dword_at(r, e) : (uint32_t)half << 16;
+	const uint32_t half = wide ? 0 : r->pieces ? dword_at(r, e / 2) >> e % 2 * 16 & 0xffff : half_at(r, e);
+	const uint32_t bits = wide ? dword_at(r, e) : half << 16;
 	float f;
 	memcpy(&f, &bits, 4);
-	return r->k->format == FORMAT_F16 ? half_to_float(half) : f;
+	return r->k->format == FORMAT_F16 ? half_to_float((uint16_t)half) : f;
 }
 
 static float k_value(const struct reader *r, uint32_t e)
