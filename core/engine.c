@@ -27,6 +27,8 @@ static int plan_reference(const struct graph *g, const struct engine_options *o,
 	int r = blueprint_defaults(g, o, false, p, reterr);
 	if (r < 0)
 		return r;
+	if (o->prefill_type == PREFILL_F16)
+		return err_set(reterr, -ENOTSUP, "reference: prefill in f16 needs matrix units");
 	snprintf(p->device, sizeof p->device, "reference (scalar C, one thread)");
 	if (!p->kv_tok)
 		p->kv_tok = p->context_tok;

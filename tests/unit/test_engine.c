@@ -732,6 +732,9 @@ START_TEST(test_refusals)
 	err_clear(&err);
 	o = (struct engine_options){.device = "nothing:3"};
 	ck_assert_int_eq(engine_open(&model.graph, &o, &e, &err), -ENODEV);
+	err_clear(&err);
+	o = (struct engine_options){.device = "reference", .prefill_type = PREFILL_F16};
+	ck_assert_int_eq(engine_open(&model.graph, &o, &e, &err), -ENOTSUP);
 	/* a step beyond what was reserved, a token beyond the vocabulary */
 	err_clear(&err);
 	o = (struct engine_options){.device = "null", .kv_tok = 1024};
